@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+int64_t
+clock_wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t
+clock_monotonic_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t
+clock_monotonic_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+static struct tm
+utc_of(int64_t wall_ms)
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm parts = {.tm_mday = 1};
+
+    (void)gmtime_r(&seconds, &parts); /* fails past year 2^31 only */
+    return parts;
+}
+
+const char *
+clock_format(int64_t wall_ms, char buffer[CLOCK_TEXT_SIZE])
+{
+    struct tm parts = utc_of(wall_ms);
+
+    (void)strftime(buffer, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S+0000", &parts);
+    return buffer;
+}
+
+const char *
+clock_format_compact(int64_t wall_ms, char buffer[CLOCK_TEXT_SIZE])
+{
+    struct tm parts = utc_of(wall_ms);
+
+    (void)strftime(buffer, CLOCK_TEXT_SIZE, "%Y%m%d%H%M%S", &parts);
+    return buffer;
+}
+
+/* "Z", "+hhmm", "-hhmm" or nothing, in seconds east of Greenwich. */
+static int
+parse_zone(const char *text, long *ret_seconds)
+{
+    int hours;
+    int minutes;
+    char extra;
+
+    if (*text == '\0' || strcmp(text, "Z") == 0) {
+        *ret_seconds = 0;
+        return 0;
+    }
+    if ((*text != '+' && *text != '-') || strspn(text + 1, "0123456789") != 4 ||
+        sscanf(text + 1, "%2d%2d%c", &hours, &minutes, &extra) != 2 ||
+        hours > 14 || minutes > 59)
+        return -1;
+    *ret_seconds = (hours * 60L + minutes) * 60L * (*text == '-' ? -1 : 1);
+    return 0;
+}
+
+int
+clock_parse(const char *text, int64_t *ret_wall_ms, struct error *err)
+{
+    struct tm parts = {.tm_isdst = 0};
+    const char *rest = strptime(text, "%Y-%m-%d", &parts);
+    long zone = 0;
+    time_t seconds;
+
+    if (rest != NULL && *rest == 'T')
+        rest = strptime(rest + 1, "%H:%M:%S", &parts);
+    if (rest == NULL || parse_zone(rest, &zone) < 0)
+        return error_set(err, ERROR_MALFORMED,
+                         "'%.40s' is not a date such as "
+                         "2026-03-01T10:15:00+0000",
+                         text);
+    seconds = timegm(&parts);
+    *ret_wall_ms = ((int64_t)seconds - zone) * 1000;
+    return 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/spawn.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OUTPUT_MAX ((size_t)16 << 20)
+
+extern char **environ;
+
+static int
+start(const char *const argv[], int out, int errors, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    int failed = posix_spawn_file_actions_init(&actions);
+
+    if (failed == 0)
+        failed = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO,
+                                                  "/dev/null", O_RDONLY, 0);
+    if (failed == 0)
+        failed = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    if (failed == 0)
+        failed =
+            posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    if (failed == 0) {
+        char *const *arguments;
+
+        /* posix_spawn(3) does not write to the arguments. */
+        memcpy(&arguments, &argv, sizeof(arguments));
+        failed =
+            posix_spawnp(ret_pid, argv[0], &actions, NULL, arguments, environ);
+    }
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return failed;
+}
+
+/* Read what there is; false when the other end closed. */
+static bool
+drain(int fd, struct strbuf *into)
+{
+    char buffer[4096];
+    ssize_t got = read(fd, buffer, sizeof(buffer));
+
+    if (got > 0)
+        strbuf_add(into, buffer, (size_t)got);
+    return got > 0 || (got < 0 && errno == EINTR);
+}
+
+/* Collect both outputs until both close; false when the time was up. */
+static bool
+collect(int out, int errors, int64_t deadline_ms, struct strbuf *output,
+        struct strbuf *messages)
+{
+    struct pollfd fds[2] = {{.fd = out, .events = POLLIN},
+                            {.fd = errors, .events = POLLIN}};
+
+    while (fds[0].fd >= 0 || fds[1].fd >= 0) {
+        int64_t left = -1;
+
+        if (deadline_ms > 0) {
+            left = deadline_ms - clock_monotonic_ms();
+            if (left <= 0)
+                return false;
+        }
+        if (poll(fds, 2, (int)MIN(left, (int64_t)60000)) < 0 && errno != EINTR)
+            return false;
+        if (fds[0].revents != 0 && !drain(out, output))
+            fds[0].fd = -1;
+        if (fds[1].revents != 0 && !drain(errors, messages))
+            fds[1].fd = -1;
+    }
+    return true;
+}
+
+static int
+wait_for(pid_t pid)
+{
+    int status = -1;
+
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return status;
+}
+
+int
+spawn_run(const char *const argv[], int64_t timeout_ms, char **ret_output,
+          struct error *err)
+{
+    int out[2] = {-1, -1};
+    int errors[2] = {-1, -1};
+    AUTO_STRBUF struct strbuf output = {.max = OUTPUT_MAX};
+    AUTO_STRBUF struct strbuf messages = {.max = 65536};
+    int64_t deadline = timeout_ms > 0 ? clock_monotonic_ms() + timeout_ms : 0;
+    pid_t pid = -1;
+    int status;
+    bool in_time;
+
+    if (pipe2(out, O_CLOEXEC) < 0)
+        return error_set_errno(err, errno, "pipe for '%s'", argv[0]);
+    if (pipe2(errors, O_CLOEXEC) < 0) {
+        (void)close(out[0]);
+        (void)close(out[1]);
+        return error_set_errno(err, errno, "pipe for '%s'", argv[0]);
+    }
+    status = start(argv, out[1], errors[1], &pid);
+    (void)close(out[1]);
+    (void)close(errors[1]);
+    in_time =
+        status != 0 || collect(out[0], errors[0], deadline, &output, &messages);
+    (void)close(out[0]);
+    (void)close(errors[0]);
+    if (status != 0)
+        return error_set_errno(err, status, "start '%s'", argv[0]);
+    if (!in_time)
+        (void)kill(pid, SIGKILL);
+    status = wait_for(pid);
+    if (!in_time)
+        return error_set(err, ERROR_TIMEOUT, "'%s' ran longer than %lld ms",
+                         argv[0], (long long)timeout_ms);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        const char *text = strbuf_text(&messages);
+        size_t length = strlen(text);
+
+        return error_set(err, ERROR_IO, "'%s' failed with status %d: %s",
+                         argv[0], WIFEXITED(status) ? WEXITSTATUS(status) : 128,
+                         length > 300 ? text + length - 300 : text);
+    }
+    if (ret_output != NULL)
+        *ret_output = strbuf_take(&output);
+    return 0;
+}
