@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copy.h -- the data path of backup, restore and verify: read, find zeros,
+ * digest, compress, write, in parallel and in order.
+ *
+ * Memory is bounded: at most 64 MiB with two threads, 16 MiB for each further
+ * one, and 8 bytes for each cluster of metadata being looked at.
+ */
+#ifndef IMAGE_COPY_H
+#define IMAGE_COPY_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "image/blockdev.h"
+#include "image/digest.h"
+#include "image/extents.h"
+#include "image/qcow2_writer.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Shared between the one who copies and those who watch; all in bytes. */
+struct copy_progress {
+    _Atomic uint64_t total;   /* to be looked at */
+    _Atomic uint64_t done;    /* looked at */
+    _Atomic uint64_t read;    /* read from storage */
+    _Atomic uint64_t written; /* stored */
+    _Atomic uint64_t zero;    /* found to be zero */
+    atomic_bool cancel;       /* set by anyone: give up soon */
+};
+
+struct copy_options {
+    unsigned threads;    /* 0: the number of processors */
+    uint64_t rate_limit; /* bytes of source a second; 0: none */
+    enum digest_algorithm algorithm;
+    struct copy_progress *progress; /* borrowed; or NULL */
+};
+
+/**
+ * copy_to_qcow2(source, only, writer, builder, options, err):
+ * Store `source` into `writer`: all of it with only == NULL, else just the
+ * ranges in `only` (aligned outward to 64 KiB).  Digests of every leaf looked
+ * at go to `builder` (or NULL).  A range in `only` that reads as zero is
+ * stored as zero clusters.  Finishing writer and builder is the caller's.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_CANCELLED, ERROR_NO_SPACE,
+ *             ERROR_IO, ERROR_CORRUPT.
+ */
+int copy_to_qcow2(struct blockdev *source, const struct extents *only,
+                  struct qcow2_writer *writer, struct digest_builder *builder,
+                  const struct copy_options *options, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 5, 6);
+
+/**
+ * copy_to_raw(source, path, builder, options, err):
+ * Make the new raw file `path` (O_EXCL, sparse) with the content of `source`,
+ * and sync it.
+ */
+int copy_to_raw(struct blockdev *source, const char *path,
+                struct digest_builder *builder,
+                const struct copy_options *options, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4, 5);
+
+/* Where a disk is not what its index says. */
+struct copy_mismatch {
+    bool found;
+    uint64_t offset; /* of the first wrong leaf */
+    uint64_t leaves; /* how many are wrong */
+};
+
+/**
+ * copy_verify(source, index, options, ret_mismatch, err):
+ * Read everything once and compare with the index.
+ *
+ * Returns:    0 when all was read (ret_mismatch tells the result), or -1 when
+ *             it could not be read.
+ */
+int copy_verify(struct blockdev *source, struct digest_index *index,
+                const struct copy_options *options,
+                struct copy_mismatch *ret_mismatch, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+#endif
