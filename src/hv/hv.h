@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hv.h -- a hypervisor: its machines, their disks and what can be done to
+ * them.  Kinds: libvirt/ (QEMU under libvirt) and fake/ (in files, for tests).
+ *
+ * Machines are named by uuid text; disks by target ("vda").  Libvirt is used
+ * without snapshot metadata: the tree of layers is ours.
+ *
+ * Threads:    every function may be called by any thread; a kind keeps one
+ *             connection for each call under way.
+ * Blocks:     on the hypervisor; never longer than the time-outs given, or 60
+ *             seconds where none is.
+ * Errors:     ERROR_UNAVAILABLE    the hypervisor is out of reach; whether the
+ *                                  call had effect is unknown: look again;
+ *             ERROR_NOT_FOUND      no such machine or disk;
+ *             ERROR_CONFLICT       the machine's state forbids it;
+ *             ERROR_BUSY           another job holds the machine or disk;
+ *             ERROR_UNSUPPORTED    this machine cannot do that (no agent ...);
+ *             ERROR_TIMEOUT, ERROR_IO.
+ */
+#ifndef HV_HV_H
+#define HV_HV_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/uuid.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hv;
+
+/* -- what is there ------------------------------------------------------ */
+
+enum hv_state {
+    HV_STOPPED,
+    HV_RUNNING,
+    HV_PAUSED,
+    HV_STOPPING /* on its way down */
+};
+const char *hv_state_name(enum hv_state state);
+
+enum hv_device { HV_DISK, HV_CDROM, HV_FLOPPY, HV_LUN };
+
+struct hv_disk {
+    char *target; /* owned; "vda" */
+    char *bus;    /* owned; "virtio", "scsi", "sata" */
+    char *source; /* owned; absolute path of the top file; NULL when the disk
+                     is empty or not a file or block device */
+    char *format; /* owned; "qcow2", "raw" */
+    enum hv_device device;
+    bool readonly;
+    bool shareable;
+    bool block;   /* a host block device, not a file */
+    bool network; /* rbd, nbd, ...: source is NULL */
+};
+
+struct hv_machine {
+    char uuid[UUID_TEXT_SIZE];
+    char *name; /* owned */
+    enum hv_state state;
+    bool persistent;
+    bool autostart;
+    bool has_agent_channel;
+    bool agent_connected;
+    uint64_t memory_bytes;
+    unsigned vcpus;
+    char *nvram; /* owned; path of the UEFI variable store, or NULL */
+    bool has_tpm;
+    struct hv_disk *disks; /* owned; live ones when it runs */
+    size_t disk_count;
+};
+
+void hv_machine_free(struct hv_machine *machine);
+void hv_machine_cleanup(struct hv_machine **machine);
+#define AUTO_HV_MACHINE CLEANUP(hv_machine_cleanup)
+
+/* The disk of that target, borrowed; NULL when there is none. */
+const struct hv_disk *hv_machine_find_disk(const struct hv_machine *machine,
+                                           const char *target) NONNULL(1, 2);
+
+struct hv_machine_list {
+    struct hv_machine **items; /* owned */
+    size_t count;
+    size_t capacity;
+};
+void hv_machine_list_release(struct hv_machine_list *list) NONNULL(1);
+#define AUTO_HV_MACHINE_LIST CLEANUP(hv_machine_list_release)
+
+int hv_list(struct hv *hv, struct hv_machine_list *ret_list, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+int hv_get(struct hv *hv, const char *uuid, struct hv_machine **ret_machine,
+           struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/* The inactive (persistent) domain XML; the live one of a transient domain.
+ * The caller frees *ret_xml. */
+int hv_xml(struct hv *hv, const char *uuid, char **ret_xml, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
+struct hv_facts {
+    char kind[16]; /* "KVM", "Fake" */
+    char hostname[256];
+    char libvirt_version[32]; /* "9.0.0" */
+    char qemu_version[32];    /* "7.2.22" */
+    char uri[256];
+};
+int hv_facts(struct hv *hv, struct hv_facts *ret_facts, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* -- the four views (the fourth is our own record) ----------------------- */
+
+struct hv_disk_view {
+    /* What QEMU itself has open: file names of the backing chain, top first.
+     * Asked from QEMU's monitor, not from libvirt's memory of it.  Empty when
+     * the machine is stopped. */
+    char **qemu_chain; /* owned strings */
+    size_t qemu_count;
+    char *live_top;     /* owned; libvirt's live XML; NULL when stopped */
+    char *inactive_top; /* owned; libvirt's inactive XML; NULL if transient */
+};
+void hv_disk_view_release(struct hv_disk_view *view) NONNULL(1);
+#define AUTO_HV_DISK_VIEW CLEANUP(hv_disk_view_release)
+
+int hv_view(struct hv *hv, const char *uuid, const char *target,
+            struct hv_disk_view *ret_view, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* -- power --------------------------------------------------------------- */
+
+int hv_start(struct hv *hv, const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* Ask the guest (agent, else ACPI) and wait for its end; ERROR_TIMEOUT when
+ * it is still running then. */
+int hv_shutdown(struct hv *hv, const char *uuid, int64_t timeout_ms,
+                struct error *err) MUST_CHECK NONNULL(1, 2, 4);
+int hv_destroy(struct hv *hv, const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+int hv_reboot(struct hv *hv, const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* -- chains -------------------------------------------------------------- */
+
+struct hv_disk_change {
+    const char *target; /* borrowed */
+    const char *path;   /* borrowed; the new top file */
+    const char *format; /* borrowed */
+};
+
+/**
+ * hv_snapshot(hv, uuid, changes, count, quiesce, err):
+ * Let the running machine go on writing into `changes[i].path`, for all disks
+ * at one moment.  The overlays exist already, with the right backing names.
+ * With `quiesce` the guest's file systems are frozen around it (the agent's
+ * answers are bounded to 5 seconds each) and thawed whatever happens.
+ *
+ * Returns:    0 when all disks were switched; -1 with *err set, and then no
+ *             disk was, unless ERROR_UNAVAILABLE: look again (hv_view).
+ */
+int hv_snapshot(struct hv *hv, const char *uuid,
+                const struct hv_disk_change *changes, size_t count,
+                bool quiesce, struct error *err) MUST_CHECK NONNULL(1, 2, 3, 6);
+
+/**
+ * hv_define_disks(hv, uuid, changes, count, err):
+ * Change the sources of disks in the inactive definition, all at once;
+ * nothing else of the definition changes.
+ */
+int hv_define_disks(struct hv *hv, const char *uuid,
+                    const struct hv_disk_change *changes, size_t count,
+                    struct error *err) MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/* Define a machine from XML (restore of one that is gone). */
+int hv_define_xml(struct hv *hv, const char *xml, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/**
+ * hv_commit_start(hv, uuid, target, top, base, bytes_per_second, err):
+ * Start merging the layers from `top` down to `base` (absolute paths of the
+ * disk's chain) into `base`.  top NULL is the active layer: then the job
+ * becomes ready and waits for hv_pivot.  0 bytes a second: no limit.
+ */
+int hv_commit_start(struct hv *hv, const char *uuid, const char *target,
+                    const char *top, const char *base,
+                    uint64_t bytes_per_second, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5, 7);
+
+enum hv_job_state {
+    HV_JOB_NONE, /* no job on that disk (any more) */
+    HV_JOB_RUNNING,
+    HV_JOB_READY,     /* an active commit that waits for the pivot */
+    HV_JOB_COMPLETED, /* ended well, said by its event */
+    HV_JOB_FAILED,
+    HV_JOB_CANCELLED
+};
+
+struct hv_job {
+    enum hv_job_state state;
+    bool is_active_commit;
+    uint64_t done;  /* bytes */
+    uint64_t total; /* bytes */
+};
+
+/* How the disk's block job stands now: NONE, RUNNING or READY. */
+int hv_job_query(struct hv *hv, const char *uuid, const char *target,
+                 struct hv_job *ret_job, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* Called from hv_job_wait whenever it knows more; false gives up waiting. */
+typedef bool hv_job_progress(const struct hv_job *job, void *context);
+
+/**
+ * hv_job_wait(hv, uuid, target, timeout_ms, progress, context, ret_job, err):
+ * Wait for the event that says READY, COMPLETED, FAILED or CANCELLED.  An end
+ * without an event (the connection or the machine was lost) is
+ * ERROR_UNAVAILABLE or ERROR_CONFLICT, never success.  When the time is up (0:
+ * no limit) the job goes on and ERROR_TIMEOUT is returned.
+ */
+int hv_job_wait(struct hv *hv, const char *uuid, const char *target,
+                int64_t timeout_ms, hv_job_progress *progress, void *context,
+                struct hv_job *ret_job, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 7, 8);
+
+/* End a ready active commit: the guest goes on in the base. */
+int hv_pivot(struct hv *hv, const char *uuid, const char *target,
+             struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/* Give a block job up; the chain stays as it was and reads the same. */
+int hv_job_abort(struct hv *hv, const char *uuid, const char *target,
+                 struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
+
+int hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
+                     uint64_t bytes_per_second, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/* -- the guest ----------------------------------------------------------- */
+
+/* Freeze the guest's file systems by its agent, answer within timeout_ms. */
+int hv_freeze(struct hv *hv, const char *uuid, int64_t timeout_ms,
+              struct error *err) MUST_CHECK NONNULL(1, 2, 4);
+/* Thaw, and make sure that it is; a guest that is not frozen is success. */
+int hv_thaw(struct hv *hv, const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+/* 1 frozen, 0 not, -1 unknown (*err is set). */
+int hv_is_frozen(struct hv *hv, const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* -- events -------------------------------------------------------------- */
+
+enum hv_event_kind {
+    HV_EVENT_STATE,        /* a machine started, stopped, paused, resumed */
+    HV_EVENT_DEFINED,      /* defined, changed or undefined */
+    HV_EVENT_IO_ERROR,     /* a disk's error paused the guest */
+    HV_EVENT_DISCONNECTED, /* uuid is "" */
+    HV_EVENT_CONNECTED     /* again; uuid is "" */
+};
+
+struct hv_event {
+    enum hv_event_kind kind;
+    char uuid[UUID_TEXT_SIZE];
+    enum hv_state state; /* of HV_EVENT_STATE */
+};
+
+/* Called from the hypervisor's event thread: queue and return at once. */
+typedef void hv_event_handler(const struct hv_event *event, void *context);
+
+/* Set before the first use by other threads; NULL for none. */
+void hv_set_event_handler(struct hv *hv, hv_event_handler *handler,
+                          void *context) NONNULL(1);
+
+/* -- life ---------------------------------------------------------------- */
+
+void hv_free(struct hv *hv);
+
+#endif

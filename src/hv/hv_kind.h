@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hv_kind.h -- what a kind of hypervisor provides.  Included by hv.c and the
+ * kinds alone.  The functions keep the contracts of hv.h.
+ */
+#ifndef HV_HV_KIND_H
+#define HV_HV_KIND_H
+
+#include "hv/hv.h"
+
+struct hv_kind {
+    const char *name;
+    void (*free)(struct hv *hv);
+    int (*list)(struct hv *hv, struct hv_machine_list *ret, struct error *err);
+    int (*get)(struct hv *hv, const char *uuid, struct hv_machine **ret,
+               struct error *err);
+    int (*xml)(struct hv *hv, const char *uuid, char **ret, struct error *err);
+    int (*facts)(struct hv *hv, struct hv_facts *ret, struct error *err);
+    int (*view)(struct hv *hv, const char *uuid, const char *target,
+                struct hv_disk_view *ret, struct error *err);
+    int (*start)(struct hv *hv, const char *uuid, struct error *err);
+    int (*shutdown)(struct hv *hv, const char *uuid, int64_t timeout_ms,
+                    struct error *err);
+    int (*destroy)(struct hv *hv, const char *uuid, struct error *err);
+    int (*reboot)(struct hv *hv, const char *uuid, struct error *err);
+    int (*snapshot)(struct hv *hv, const char *uuid,
+                    const struct hv_disk_change *changes, size_t count,
+                    bool quiesce, struct error *err);
+    int (*define_disks)(struct hv *hv, const char *uuid,
+                        const struct hv_disk_change *changes, size_t count,
+                        struct error *err);
+    int (*define_xml)(struct hv *hv, const char *xml, struct error *err);
+    int (*commit_start)(struct hv *hv, const char *uuid, const char *target,
+                        const char *top, const char *base,
+                        uint64_t bytes_per_second, struct error *err);
+    int (*job_query)(struct hv *hv, const char *uuid, const char *target,
+                     struct hv_job *ret, struct error *err);
+    int (*job_wait)(struct hv *hv, const char *uuid, const char *target,
+                    int64_t timeout_ms, hv_job_progress *progress,
+                    void *context, struct hv_job *ret, struct error *err);
+    int (*pivot)(struct hv *hv, const char *uuid, const char *target,
+                 struct error *err);
+    int (*job_abort)(struct hv *hv, const char *uuid, const char *target,
+                     struct error *err);
+    int (*job_set_speed)(struct hv *hv, const char *uuid, const char *target,
+                         uint64_t bytes_per_second, struct error *err);
+    int (*freeze)(struct hv *hv, const char *uuid, int64_t timeout_ms,
+                  struct error *err);
+    int (*thaw)(struct hv *hv, const char *uuid, struct error *err);
+    int (*is_frozen)(struct hv *hv, const char *uuid, struct error *err);
+};
+
+/* The first member of every kind's own struct. */
+struct hv {
+    const struct hv_kind *kind;
+    hv_event_handler *handler;
+    void *handler_context;
+};
+
+#endif
