@@ -7,7 +7,7 @@
  * caller, never probed; a backing file is opened only when the caller named
  * it, and only if the name in the image's header leads to that very file.
  *
- * Threads:    blockdev_read, blockdev_map and blockdev_allocated may be
+ * Threads:    blockdev_read, blockdev_map and blockdev_data may be
  *             called by any number of threads at once.
  * Blocks:     on the disk or the network.
  */
