@@ -80,7 +80,7 @@ enum state_operator {
 /* One condition; those of a query are joined by "and". */
 struct state_where {
     const char *column; /* must be a column of the table (checked) */
-    enum state_operator operator;
+    enum state_operator op;
     const char *text; /* borrowed; the value of a text column; NULL with
                          STATE_EQ is "not set", with STATE_NE "set" */
     int64_t number;
@@ -91,16 +91,16 @@ struct state_where {
 
 #define STATE_TEXT(name, value)                                                \
     {                                                                          \
-        .column = (name), .operator= STATE_EQ, .text = (value)                 \
+        .column = (name), .op = STATE_EQ, .text = (value)                      \
     }
 #define STATE_INT(name, value)                                                 \
     {                                                                          \
-        .column = (name), .operator= STATE_EQ, .number = (value)               \
+        .column = (name), .op = STATE_EQ, .number = (value)                    \
     }
 /* "Not removed": the column is 0. */
 #define STATE_LIVING                                                           \
     {                                                                          \
-        .column = "removed", .operator= STATE_EQ, .number = 0                  \
+        .column = "removed", .op = STATE_EQ, .number = 0                       \
     }
 
 struct state_query {
