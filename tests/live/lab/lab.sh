@@ -1,0 +1,147 @@
+# shellcheck shell=bash source-path=SCRIPTDIR
+# SPDX-License-Identifier: Apache-2.0
+# lab.sh -- a private libvirt host for one test script; source it.
+#
+#     . "$(dirname "$0")/lab/lab.sh"
+#     lab_up                    # ends by itself with the script, however
+#     lab_vm web 2 64M          # vm.sh: machines and what is in them
+#     varved_start              # varved.sh: the daemon, its API, its CLI
+#     row DS-01 "text" function # tap.sh: one line of the result
+#
+# Every lab has its own folder, libvirtd, sockets and port; any number of them
+# work side by side.  Nothing is matched by name when it is ended: libvirtd
+# and varved run under lab/reap, which ends all that descends from them when
+# this shell ends.
+#
+# Environment: VARVE_BUILD      the build to test            (build)
+#              VARVE_LAB_CACHE  the guest, made once         (build/lab)
+#              VARVE_LAB_ROOT   where labs are made          (/var/tmp)
+#              VARVE_LAB_KEEP   1: the lab's folder stays
+#              VARVE_LAB_IO     cache mode of the disks      (none)
+
+lab_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+lab_top=$(cd "$lab_here/../../.." && pwd)
+VARVE_BUILD=${VARVE_BUILD:-$lab_top/build}
+VARVE_LAB_CACHE=${VARVE_LAB_CACHE:-$lab_top/build/lab}
+LAB= # the lab's folder while there is one
+
+. "$lab_here/tap.sh"
+. "$lab_here/disk.sh"
+. "$lab_here/vm.sh"
+. "$lab_here/varved.sh"
+. "$lab_here/verbs.sh"
+
+# now_ms: a clock in milliseconds.
+now_ms() {
+    echo $(($(date +%s%N) / 1000000))
+}
+
+# is_alive PID: a process that nobody has waited for yet does not count.
+is_alive() {
+    local stat
+
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null &&
+        [[ ${stat##*) } != Z* ]]
+}
+
+# until_true SECONDS COMMAND...: try until it succeeds; 1 when time is up.
+until_true() {
+    local deadline=$(($(now_ms) + $1 * 1000))
+
+    shift
+    until "$@"; do
+        [ "$(now_ms)" -lt "$deadline" ] || return 1
+        sleep 0.03
+    done
+}
+
+is_gone() {
+    ! is_alive "$1"
+}
+
+# end_process PID SECONDS: SIGTERM, and SIGKILL if that is not enough.
+end_process() {
+    kill "$1" 2>/dev/null || return 0
+    until_true "$2" is_gone "$1" || kill -9 "$1" 2>/dev/null || :
+}
+
+lab_requires() {
+    local tool
+
+    [ "$(id -u)" = 0 ] || skip_all "needs root"
+    for tool in virsh libvirtd qemu-system-x86_64 qemu-img jq curl cpio \
+        mkfs.ext4 debugfs unshare; do
+        command -v "$tool" >/dev/null || skip_all "needs $tool"
+    done
+}
+
+# lab_up: an empty host is there: libvirtd runs, no machine.
+lab_up() {
+    lab_requires
+    LAB=$(mktemp -d "${VARVE_LAB_ROOT:-/var/tmp}/varve-lab.XXXXXX")
+    trap lab_down EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    mkdir "$LAB"/{pool,log,tmp}
+    "$lab_here/build-guest" "$VARVE_LAB_CACHE" >"$LAB/log/build-guest" 2>&1 ||
+        bail_out "build-guest: $(tail -n 3 "$LAB/log/build-guest")"
+    "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" $$ ||
+        bail_out "no libvirtd"
+    LAB_HOOKS=$LAB/libvirt/etc/hooks
+    export LIBVIRT_DEFAULT_URI
+    LIBVIRT_DEFAULT_URI="qemu+unix:///system?socket=$LAB/libvirt/sock/libvirt-sock"
+}
+
+# lab_down: everything is ended and removed.  Runs at exit; a second call does
+# nothing.
+lab_down() {
+    local status=$?
+
+    trap - EXIT
+    [ -n "$LAB" ] || return 0
+    varved_stop
+    if [ -e "$LAB/libvirt/reap.pid" ]; then
+        end_process "$(cat "$LAB/libvirt/reap.pid")" 10
+    fi
+    if [ "${VARVE_LAB_KEEP:-0}" = 1 ]; then
+        note "kept: $LAB"
+    else
+        rm -rf "$LAB"
+    fi
+    LAB=
+    return "$status"
+}
+
+libvirtd_pid() {
+    cat "$LAB/libvirt/libvirtd.pid"
+}
+
+# libvirtd_kill9: libvirtd crashes; its machines run on.
+libvirtd_kill9() {
+    local pid
+
+    pid=$(libvirtd_pid)
+    kill -9 "$pid" && until_true 5 is_gone "$pid"
+}
+
+# libvirtd_start: after libvirtd_kill9.
+libvirtd_start() {
+    kill -USR1 "$(cat "$LAB/libvirt/reap.pid")" &&
+        until_true 15 virsh -q version >/dev/null 2>&1
+}
+
+# host_power_loss: libvirtd, QEMU and varved are gone at once.
+host_power_loss() {
+    local pid
+
+    libvirtd_kill9 || return 1
+    varved_kill9
+    for pid in "$LAB"/libvirt/run/qemu/*.pid; do
+        [ -e "$pid" ] || continue
+        kill -9 "$(cat "$pid")" 2>/dev/null
+        until_true 5 is_gone "$(cat "$pid")" || return 1
+    done
+    # What a reboot clears.
+    rm -rf "$LAB"/libvirt/run/*
+}
