@@ -101,6 +101,9 @@ lab_down() {
     trap - EXIT
     [ -n "$LAB" ] || return 0
     varved_stop
+    if [ "$TAP_FAILED" -gt 0 ] && [ -s "${VARVED_LOG:-}" ]; then
+        note "the end of varved's log:"$'\n'"$(tail -n 40 "$VARVED_LOG")"
+    fi
     if [ -e "$LAB/libvirt/reap.pid" ]; then
         end_process "$(cat "$LAB/libvirt/reap.pid")" 10
     fi

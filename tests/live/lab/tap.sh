@@ -37,12 +37,13 @@ failed() {
     return 0
 }
 
-# check TEXT COMMAND...: the command must succeed.
+# check TEXT COMMAND...: the command must succeed; what it prints is shown only
+# when it does not.
 check() {
     local text=$1
 
     shift
-    "$@" || failed "$text"
+    "$@" >"$LAB/tmp/check" 2>&1 || failed "$text: $(<"$LAB/tmp/check")"
 }
 
 # refute TEXT COMMAND...: the command must not succeed.
@@ -50,7 +51,7 @@ refute() {
     local text=$1
 
     shift
-    ! "$@" || failed "$text"
+    ! "$@" >"$LAB/tmp/check" 2>&1 || failed "$text: $(<"$LAB/tmp/check")"
 }
 
 # same TEXT WANTED FOUND: the two are the same text.

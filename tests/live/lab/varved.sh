@@ -12,6 +12,12 @@ VARVED_REAP= # what it runs under
 API_REPLY=   # file: the last reply of api, as it came
 API_WAIT=60  # seconds that api_job waits for a job
 
+# Where the daemon is killed; see src/base/fault.h for the syntax.
+# shellcheck disable=SC2034
+FAULT_MERGE_OFFLINE=merge.offline-committed:kill
+# shellcheck disable=SC2034
+FAULT_MERGE_PIVOTED=merge.after-pivot:kill
+
 # varved_configure: write its configuration file, once for each lab.
 varved_configure() {
     VARVE_HOME=$LAB/varve
@@ -172,6 +178,17 @@ job_start() {
     local reply
 
     reply=$(api "$@") && jq -er .jobid <<<"$reply"
+}
+
+# job_progress JOB: "done total" in bytes, while it merges or copies.
+job_progress() {
+    api queryAsyncJobResult jobid="$1" |
+        jq -r '"\(.bytesdone // 0) \(.bytestotal // 0)"'
+}
+
+# held_machines: how many domains may not be started now.
+held_machines() {
+    find "$VARVE_STATE/holds" -type f 2>/dev/null | wc -l
 }
 
 # refused TEXT CODE PATTERN COMMAND...: the command fails with that errorcode

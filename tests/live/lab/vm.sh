@@ -211,6 +211,17 @@ vm_files() {
     done
 }
 
+# layer_files NAME: the listing of what lies right below the active layers:
+# what the youngest point has frozen.
+layer_files() {
+    local disk
+
+    for disk in $(disks_of "$1"); do
+        image_list "$(backing_of "$(disk_of "$1" "$disk")")" "/mnt/$disk" ||
+            return 1
+    done
+}
+
 # vm_depth NAME: the length of the chain of each disk: "vda=2 vdb=2".
 vm_depth() {
     local disk depths=
