@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+/* 9999-12-31T23:59:59Z, the last that the text form can say. */
+#define SECONDS_LAST INT64_C(253402300799)
+
 int64_t
 clock_wall_ms(void)
 {
@@ -77,22 +80,39 @@ parse_zone(const char *text, long *ret_seconds)
     return 0;
 }
 
-int
-clock_parse(const char *text, int64_t *ret_wall_ms, struct error *err)
+/* Seconds since 1970, or -1 for what is no date of the years 1970 to 9999;
+ * timegm() turns February 30 into March 2 without complaint. */
+static int64_t
+seconds_of(const char *text)
 {
     struct tm parts = {.tm_isdst = 0};
     const char *rest = strptime(text, "%Y-%m-%d", &parts);
+    struct tm asked;
     long zone = 0;
-    time_t seconds;
+    int64_t seconds;
 
     if (rest != NULL && *rest == 'T')
         rest = strptime(rest + 1, "%H:%M:%S", &parts);
     if (rest == NULL || parse_zone(rest, &zone) < 0)
+        return -1;
+    asked = parts;
+    seconds = (int64_t)timegm(&parts) - zone;
+    if (parts.tm_mday != asked.tm_mday || parts.tm_sec != asked.tm_sec ||
+        seconds > SECONDS_LAST)
+        return -1;
+    return seconds;
+}
+
+int
+clock_parse(const char *text, int64_t *ret_wall_ms, struct error *err)
+{
+    int64_t seconds = seconds_of(text);
+
+    if (seconds < 0)
         return error_set(err, ERROR_MALFORMED,
                          "'%.40s' is not a date such as "
                          "2026-03-01T10:15:00+0000",
                          text);
-    seconds = timegm(&parts);
-    *ret_wall_ms = ((int64_t)seconds - zone) * 1000;
+    *ret_wall_ms = seconds * 1000;
     return 0;
 }

@@ -32,7 +32,8 @@ const char *clock_format_compact(int64_t wall_ms, char buffer[CLOCK_TEXT_SIZE])
  * Read "yyyy-MM-dd'T'HH:mm:ss" followed by "Z", "+hhmm" or "-hhmm", or
  * "yyyy-MM-dd" alone (midnight UTC).
  *
- * Returns:    0, or -1 with *err set to ERROR_MALFORMED.
+ * Returns:    0, or -1 with *err set to ERROR_MALFORMED, also for a day that
+ *             its month does not have and outside the years 1970 to 9999.
  */
 int clock_parse(const char *text, int64_t *ret_wall_ms, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);

@@ -90,6 +90,9 @@ a_date_survives_the_way_out_and_in(void)
     CHECK(value == INT64_C(1772360100000));
     CHECK_OK(clock_parse("2026-03-01T10:15:00Z", &value, &err), &err);
     CHECK(clock_parse("yesterday", &value, &err) == -1);
+    CHECK(clock_parse("2026-02-30", &value, &err) == -1);
+    CHECK(clock_parse("0-1-1+0059", &value, &err) == -1);
+    CHECK(clock_parse("9999-12-31T23:59:59-0100", &value, &err) == -1);
     CHECK(clock_parse("2026-03-01T10:15:00+9900", &value, &err) == -1);
 }
 
