@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -64,19 +63,22 @@ clock_format_compact(int64_t wall_ms, char buffer[CLOCK_TEXT_SIZE])
 static int
 parse_zone(const char *text, long *ret_seconds)
 {
-    int hours;
-    int minutes;
-    char extra;
+    const char *digits = text + 1;
+    long hours;
+    long minutes;
 
     if (*text == '\0' || strcmp(text, "Z") == 0) {
         *ret_seconds = 0;
         return 0;
     }
-    if ((*text != '+' && *text != '-') || strspn(text + 1, "0123456789") != 4 ||
-        sscanf(text + 1, "%2d%2d%c", &hours, &minutes, &extra) != 2 ||
-        hours > 14 || minutes > 59)
+    if ((*text != '+' && *text != '-') || strlen(digits) != 4 ||
+        strspn(digits, "0123456789") != 4)
         return -1;
-    *ret_seconds = (hours * 60L + minutes) * 60L * (*text == '-' ? -1 : 1);
+    hours = (digits[0] - '0') * 10 + digits[1] - '0';
+    minutes = (digits[2] - '0') * 10 + digits[3] - '0';
+    if (hours > 14 || minutes > 59)
+        return -1;
+    *ret_seconds = (hours * 60 + minutes) * 60 * (*text == '-' ? -1 : 1);
     return 0;
 }
 

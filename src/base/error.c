@@ -5,6 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The functions themselves, not the macros that say what they return. */
+#undef error_set
+#undef error_set_errno
+#undef error_prefix
+
 static const struct {
     const char *name;
     const char *meaning;

@@ -70,6 +70,27 @@ int error_set_errno(struct error *err, int sys, const char *fmt, ...)
 int error_prefix(struct error *err, const char *fmt, ...) NONNULL(1, 2)
     PRINTF(2, 3);
 
+/*
+ * That the result is -1 must be seen by compilers and analyzers where it is
+ * used: else every "ret_ is written on success only" looks to them like a read
+ * of what was never written.
+ */
+#define error_set(...)                                                         \
+    ({                                                                         \
+        error_set(__VA_ARGS__);                                                \
+        -1;                                                                    \
+    })
+#define error_set_errno(...)                                                   \
+    ({                                                                         \
+        error_set_errno(__VA_ARGS__);                                          \
+        -1;                                                                    \
+    })
+#define error_prefix(...)                                                      \
+    ({                                                                         \
+        error_prefix(__VA_ARGS__);                                             \
+        -1;                                                                    \
+    })
+
 /**
  * error_clear(err):
  * Forget what *err holds.  For callers that go on after a failure.

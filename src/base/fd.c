@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +30,8 @@ fd_pread_up_to(int fd, void *buffer, size_t length, uint64_t offset,
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_set_errno(err, errno, "read '%s' at %llu", what,
-                                   (unsigned long long)(offset + done));
+            return error_set_errno(err, errno, "read '%s' at %" PRIu64, what,
+                                   offset + done);
         if (got == 0)
             break;
         done += (size_t)got;
@@ -49,9 +50,9 @@ fd_pread(int fd, void *buffer, size_t length, uint64_t offset, const char *what,
         return -1;
     if (got < length)
         return error_set(err, ERROR_CORRUPT,
-                         "'%s' ends at %llu, needed %zu bytes at %llu", what,
-                         (unsigned long long)(offset + got), length,
-                         (unsigned long long)offset);
+                         "'%s' ends at %" PRIu64
+                         ", needed %zu bytes at %" PRIu64,
+                         what, offset + got, length, offset);
     return 0;
 }
 
@@ -70,8 +71,8 @@ fd_pwrite(int fd, const void *buffer, size_t length, uint64_t offset,
             continue;
         if (put <= 0)
             return error_set_errno(err, put < 0 ? errno : EIO,
-                                   "write '%s' at %llu", what,
-                                   (unsigned long long)(offset + done));
+                                   "write '%s' at %" PRIu64, what,
+                                   offset + done);
         done += (size_t)put;
     }
     return 0;
