@@ -16,7 +16,9 @@
  *             ERROR_CONFLICT       the machine's state forbids it;
  *             ERROR_BUSY           another job holds the machine or disk;
  *             ERROR_UNSUPPORTED    this machine cannot do that (no agent ...);
- *             ERROR_TIMEOUT, ERROR_IO.
+ *             ERROR_TIMEOUT        the time was up, or the guest's agent does
+ *                                  not answer;
+ *             ERROR_IO             the hypervisor says that it failed.
  */
 #ifndef HV_HV_H
 #define HV_HV_H
@@ -212,21 +214,30 @@ typedef bool hv_job_progress(const struct hv_job *job, void *context);
 
 /**
  * hv_job_wait(hv, uuid, target, timeout_ms, progress, context, ret_job, err):
- * Wait for the event that says READY, COMPLETED, FAILED or CANCELLED.  An end
- * without an event (the connection or the machine was lost) is
- * ERROR_UNAVAILABLE or ERROR_CONFLICT, never success.  When the time is up (0:
- * no limit) the job goes on and ERROR_TIMEOUT is returned.
+ * Wait for the event that says READY, COMPLETED, FAILED or CANCELLED; it also
+ * counts when it came between hv_commit_start and this call.
+ *
+ * Returns:    0 with ret_job->state one of those four; or HV_JOB_NONE when
+ *             there is no job and its end was not seen (it ended before this
+ *             process watched): look at hv_view.  -1 with *err set to
+ *               ERROR_TIMEOUT      the time is up (0: no limit), the job goes
+ *                                  on;
+ *               ERROR_CANCELLED    `progress` said so, the job goes on;
+ *               ERROR_UNAVAILABLE  the connection was lost;
+ *               ERROR_CONFLICT     the machine stopped, and the job with it.
  */
 int hv_job_wait(struct hv *hv, const char *uuid, const char *target,
                 int64_t timeout_ms, hv_job_progress *progress, void *context,
                 struct hv_job *ret_job, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 7, 8);
 
-/* End a ready active commit: the guest goes on in the base. */
+/* End a ready active commit: the guest goes on in the base.  ERROR_CONFLICT
+ * when no ready one is there. */
 int hv_pivot(struct hv *hv, const char *uuid, const char *target,
              struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* Give a block job up; the chain stays as it was and reads the same. */
+/* Give a block job up; the chain stays as it was and reads the same.  That
+ * there is none is success. */
 int hv_job_abort(struct hv *hv, const char *uuid, const char *target,
                  struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
@@ -239,10 +250,11 @@ int hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
 /* Freeze the guest's file systems by its agent, answer within timeout_ms. */
 int hv_freeze(struct hv *hv, const char *uuid, int64_t timeout_ms,
               struct error *err) MUST_CHECK NONNULL(1, 2, 4);
-/* Thaw, and make sure that it is; a guest that is not frozen is success. */
+/* Thaw, and make sure that it is; a guest that is not frozen, or a machine
+ * that does not run, is success. */
 int hv_thaw(struct hv *hv, const char *uuid, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
-/* 1 frozen, 0 not, -1 unknown (*err is set). */
+/* 1 frozen, 0 not (or it does not run), -1 unknown (*err is set). */
 int hv_is_frozen(struct hv *hv, const char *uuid, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
@@ -265,12 +277,16 @@ struct hv_event {
 /* Called from the hypervisor's event thread: queue and return at once. */
 typedef void hv_event_handler(const struct hv_event *event, void *context);
 
-/* Set before the first use by other threads; NULL for none. */
+/* Set before the first use by other threads; NULL for none.  While there is
+ * a handler, the kind keeps itself connected and tells when it is not. */
 void hv_set_event_handler(struct hv *hv, hv_event_handler *handler,
                           void *context) NONNULL(1);
 
 /* -- life ---------------------------------------------------------------- */
 
+/* Nothing may be under way; no event comes any more when it returns. */
 void hv_free(struct hv *hv);
+void hv_cleanup(struct hv **hv);
+#define AUTO_HV CLEANUP(hv_cleanup)
 
 #endif

@@ -10,6 +10,8 @@
 
 struct hv_kind {
     const char *name;
+    /* A handler was set in `hv`; NULL when nothing is to be done then. */
+    void (*watch)(struct hv *hv);
     void (*free)(struct hv *hv);
     int (*list)(struct hv *hv, struct hv_machine_list *ret, struct error *err);
     int (*get)(struct hv *hv, const char *uuid, struct hv_machine **ret,

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kinds' functions behind one face.  What every kind would have to check
+ * is checked here: identities are uuids (a kind may use them in file names),
+ * and the results start empty, so that a failure leaves nothing to free.
+ */
+#include "hv/hv.h"
+
+#include "base/vec.h"
+#include "hv/hv_kind.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *
+hv_state_name(enum hv_state state)
+{
+    switch (state) {
+    case HV_STOPPED:
+        return "stopped";
+    case HV_RUNNING:
+        return "running";
+    case HV_PAUSED:
+        return "paused";
+    case HV_STOPPING:
+        return "stopping";
+    }
+    return "unknown";
+}
+
+static void
+disk_release(struct hv_disk *disk)
+{
+    free(disk->target);
+    free(disk->bus);
+    free(disk->source);
+    free(disk->format);
+}
+
+void
+hv_machine_free(struct hv_machine *machine)
+{
+    if (machine == NULL)
+        return;
+    for (size_t i = 0; i < machine->disk_count; i++)
+        disk_release(&machine->disks[i]);
+    free(machine->disks);
+    free(machine->name);
+    free(machine->nvram);
+    free(machine);
+}
+
+void
+hv_machine_cleanup(struct hv_machine **machine)
+{
+    hv_machine_free(*machine);
+    *machine = NULL;
+}
+
+const struct hv_disk *
+hv_machine_find_disk(const struct hv_machine *machine, const char *target)
+{
+    for (size_t i = 0; i < machine->disk_count; i++)
+        if (strcmp(machine->disks[i].target, target) == 0)
+            return &machine->disks[i];
+    return NULL;
+}
+
+void
+hv_machine_list_release(struct hv_machine_list *list)
+{
+    vec_for (struct hv_machine **, item, list)
+        hv_machine_free(*item);
+    vec_release(list);
+}
+
+void
+hv_disk_view_release(struct hv_disk_view *view)
+{
+    for (size_t i = 0; i < view->qemu_count; i++)
+        free(view->qemu_chain[i]);
+    free(view->qemu_chain);
+    free(view->live_top);
+    free(view->inactive_top);
+    *view = (struct hv_disk_view){.qemu_chain = NULL};
+}
+
+static int
+check_uuid(const char *uuid, struct error *err)
+{
+    if (!uuid_is_valid(uuid))
+        return error_set(err, ERROR_INVALID, "'%s' is not a uuid", uuid);
+    return 0;
+}
+
+int
+hv_list(struct hv *hv, struct hv_machine_list *ret_list, struct error *err)
+{
+    *ret_list = (struct hv_machine_list)VEC_INIT;
+    return hv->kind->list(hv, ret_list, err);
+}
+
+int
+hv_get(struct hv *hv, const char *uuid, struct hv_machine **ret_machine,
+       struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->get(hv, uuid, ret_machine, err);
+}
+
+int
+hv_xml(struct hv *hv, const char *uuid, char **ret_xml, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->xml(hv, uuid, ret_xml, err);
+}
+
+int
+hv_facts(struct hv *hv, struct hv_facts *ret_facts, struct error *err)
+{
+    memset(ret_facts, 0, sizeof(*ret_facts));
+    return hv->kind->facts(hv, ret_facts, err);
+}
+
+int
+hv_view(struct hv *hv, const char *uuid, const char *target,
+        struct hv_disk_view *ret_view, struct error *err)
+{
+    *ret_view = (struct hv_disk_view){.qemu_chain = NULL};
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    if (hv->kind->view(hv, uuid, target, ret_view, err) < 0) {
+        hv_disk_view_release(ret_view);
+        return -1;
+    }
+    return 0;
+}
+
+int
+hv_start(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->start(hv, uuid, err);
+}
+
+int
+hv_shutdown(struct hv *hv, const char *uuid, int64_t timeout_ms,
+            struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->shutdown(hv, uuid, timeout_ms, err);
+}
+
+int
+hv_destroy(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->destroy(hv, uuid, err);
+}
+
+int
+hv_reboot(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->reboot(hv, uuid, err);
+}
+
+static int
+check_changes(const struct hv_disk_change *changes, size_t count,
+              struct error *err)
+{
+    if (count == 0)
+        return error_set(err, ERROR_INVALID, "no disks given");
+    for (size_t i = 0; i < count; i++) {
+        if (changes[i].path[0] != '/')
+            return error_set(err, ERROR_INVALID,
+                             "disk '%s': path '%s' is not absolute",
+                             changes[i].target, changes[i].path);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(changes[i].target, changes[j].target) == 0)
+                return error_set(err, ERROR_INVALID, "disk '%s' given twice",
+                                 changes[i].target);
+    }
+    return 0;
+}
+
+int
+hv_snapshot(struct hv *hv, const char *uuid,
+            const struct hv_disk_change *changes, size_t count, bool quiesce,
+            struct error *err)
+{
+    if (check_uuid(uuid, err) < 0 || check_changes(changes, count, err) < 0)
+        return -1;
+    return hv->kind->snapshot(hv, uuid, changes, count, quiesce, err);
+}
+
+int
+hv_define_disks(struct hv *hv, const char *uuid,
+                const struct hv_disk_change *changes, size_t count,
+                struct error *err)
+{
+    if (check_uuid(uuid, err) < 0 || check_changes(changes, count, err) < 0)
+        return -1;
+    return hv->kind->define_disks(hv, uuid, changes, count, err);
+}
+
+int
+hv_define_xml(struct hv *hv, const char *xml, struct error *err)
+{
+    return hv->kind->define_xml(hv, xml, err);
+}
+
+int
+hv_commit_start(struct hv *hv, const char *uuid, const char *target,
+                const char *top, const char *base, uint64_t bytes_per_second,
+                struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->commit_start(hv, uuid, target, top, base, bytes_per_second,
+                                  err);
+}
+
+int
+hv_job_query(struct hv *hv, const char *uuid, const char *target,
+             struct hv_job *ret_job, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->job_query(hv, uuid, target, ret_job, err);
+}
+
+int
+hv_job_wait(struct hv *hv, const char *uuid, const char *target,
+            int64_t timeout_ms, hv_job_progress *progress, void *context,
+            struct hv_job *ret_job, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->job_wait(hv, uuid, target, timeout_ms, progress, context,
+                              ret_job, err);
+}
+
+int
+hv_pivot(struct hv *hv, const char *uuid, const char *target, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->pivot(hv, uuid, target, err);
+}
+
+int
+hv_job_abort(struct hv *hv, const char *uuid, const char *target,
+             struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->job_abort(hv, uuid, target, err);
+}
+
+int
+hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
+                 uint64_t bytes_per_second, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->job_set_speed(hv, uuid, target, bytes_per_second, err);
+}
+
+int
+hv_freeze(struct hv *hv, const char *uuid, int64_t timeout_ms,
+          struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->freeze(hv, uuid, timeout_ms, err);
+}
+
+int
+hv_thaw(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->thaw(hv, uuid, err);
+}
+
+int
+hv_is_frozen(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->is_frozen(hv, uuid, err);
+}
+
+void
+hv_set_event_handler(struct hv *hv, hv_event_handler *handler, void *context)
+{
+    hv->handler = handler;
+    hv->handler_context = context;
+    if (hv->kind->watch != NULL)
+        hv->kind->watch(hv);
+}
+
+void
+hv_free(struct hv *hv)
+{
+    if (hv != NULL)
+        hv->kind->free(hv);
+}
+
+void
+hv_cleanup(struct hv **hv)
+{
+    hv_free(*hv);
+    *hv = NULL;
+}
