@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every case starts from a stopped machine without jobs and makes its own
+ * overlays above whatever the disks' tops are by then.  Nothing is assumed
+ * about the guest except that it runs once started.
+ */
+#include "hv_cases.h"
+
+#include "check.h"
+#include "oracle.h"
+
+#include "base/uuid.h"
+
+#define DISKS_MAX 4
+#define WAIT_MS 60000
+
+static struct hv_bed *bed;
+
+static const char absent[] = "00000000-0000-4000-8000-000000000000";
+
+/* The disks that can have overlays, and names for new ones. */
+struct disks {
+    struct hv_machine *machine;
+    size_t count;
+    const char *target[DISKS_MAX];
+    char *overlay[DISKS_MAX];
+    struct hv_disk_change change[DISKS_MAX];
+};
+
+static void
+disks_release(struct disks *disks)
+{
+    for (size_t i = 0; i < disks->count; i++)
+        free(disks->overlay[i]);
+    hv_machine_free(disks->machine);
+}
+#define AUTO_DISKS CLEANUP(disks_release)
+
+static bool
+find_disks(struct disks *ret_disks)
+{
+    struct error err = ERROR_INIT;
+    struct hv_machine *machine = NULL;
+
+    memset(ret_disks, 0, sizeof(*ret_disks));
+    if (hv_get(bed->hv, bed->uuid, &machine, &err) < 0) {
+        printf("# %s\n", err.message);
+        return false;
+    }
+    ret_disks->machine = machine;
+    for (size_t i = 0; i < machine->disk_count; i++) {
+        const struct hv_disk *disk = &machine->disks[i];
+
+        if (disk->device == HV_DISK && disk->source != NULL &&
+            !disk->readonly && strcmp(disk->format, "qcow2") == 0 &&
+            ret_disks->count < DISKS_MAX)
+            ret_disks->target[ret_disks->count++] = disk->target;
+    }
+    return ret_disks->count > 0;
+}
+
+/* New overlay files above the present tops. */
+static bool
+make_overlays(struct disks *disks)
+{
+    bool made = true;
+
+    for (size_t i = 0; i < disks->count; i++) {
+        struct hv_disk_view view;
+        struct error err = ERROR_INIT;
+        struct uuid name;
+        const char *top;
+
+        if (hv_view(bed->hv, bed->uuid, disks->target[i], &view, &err) < 0)
+            return false;
+        uuid_new(&name);
+        top = view.qemu_count > 0 ? view.qemu_chain[0] : view.inactive_top;
+        free(disks->overlay[i]);
+        disks->overlay[i] = xasprintf("%s/%s.qcow2", bed->directory, name.text);
+        made = made && oracle("qemu-img", "create", "-q", "-f", "qcow2", "-b",
+                              top, "-F", "qcow2", disks->overlay[i]);
+        disks->change[i] = (struct hv_disk_change){disks->target[i],
+                                                   disks->overlay[i], "qcow2"};
+        hv_disk_view_release(&view);
+    }
+    return made;
+}
+
+static bool
+start(void)
+{
+    struct error err = ERROR_INIT;
+
+    if (hv_start(bed->hv, bed->uuid, &err) == 0)
+        return true;
+    printf("# start: %s\n", err.message);
+    return false;
+}
+
+static void
+stop(void)
+{
+    struct error err = ERROR_INIT;
+
+    if (hv_destroy(bed->hv, bed->uuid, &err) < 0)
+        CHECK(err.code == ERROR_CONFLICT);
+}
+
+/* All three views of a disk name `top`, and QEMU's chain has that length. */
+static bool
+views_agree(const char *target, const char *top, size_t length)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    struct error err = ERROR_INIT;
+
+    if (hv_view(bed->hv, bed->uuid, target, &view, &err) < 0) {
+        printf("# view: %s\n", err.message);
+        return false;
+    }
+    if (view.qemu_count == length && length > 0 && view.live_top != NULL &&
+        view.inactive_top != NULL && strcmp(view.qemu_chain[0], top) == 0 &&
+        strcmp(view.live_top, top) == 0 && strcmp(view.inactive_top, top) == 0)
+        return true;
+    printf("# disk %s: want '%s' and %zu files, have\n", target, top, length);
+    for (size_t i = 0; i < view.qemu_count; i++)
+        printf("#   qemu %s\n", view.qemu_chain[i]);
+    printf("#   live %s\n#   inactive %s\n",
+           view.live_top != NULL ? view.live_top : "(null)",
+           view.inactive_top != NULL ? view.inactive_top : "(null)");
+    return false;
+}
+
+static size_t
+chain_length(const char *target)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    struct error err = ERROR_INIT;
+
+    if (hv_view(bed->hv, bed->uuid, target, &view, &err) < 0)
+        return 0;
+    return view.qemu_count;
+}
+
+/* -- what is there ------------------------------------------------------- */
+
+static void
+the_machine_is_listed_as_it_is_got(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_MACHINE_LIST struct hv_machine_list list = {.items = NULL};
+    struct error err = ERROR_INIT;
+    size_t found = 0;
+
+    REQUIRE(find_disks(&disks));
+    CHECK_TEXT(disks.machine->uuid, bed->uuid);
+    CHECK(disks.machine->persistent);
+    CHECK(disks.machine->state == HV_STOPPED);
+    CHECK(disks.machine->memory_bytes > 0 && disks.machine->vcpus > 0);
+    CHECK(hv_machine_find_disk(disks.machine, disks.target[0]) != NULL);
+    CHECK(hv_machine_find_disk(disks.machine, "vdzz") == NULL);
+    CHECK_OK(hv_list(bed->hv, &list, &err), &err);
+    for (size_t i = 0; i < list.count; i++)
+        if (strcmp(list.items[i]->uuid, bed->uuid) == 0) {
+            found++;
+            CHECK_TEXT(list.items[i]->name, disks.machine->name);
+            CHECK(list.items[i]->disk_count == disks.machine->disk_count);
+        }
+    CHECK(found == 1);
+}
+
+static void
+what_is_not_there_is_not_found(void)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    AUTO_FREE char *xml = NULL;
+    struct hv_job job;
+    struct error err = ERROR_INIT;
+
+    CHECK(hv_get(bed->hv, absent, &machine, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_xml(bed->hv, absent, &xml, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_start(bed->hv, absent, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_view(bed->hv, bed->uuid, "vdzz", &view, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_job_query(bed->hv, bed->uuid, "vdzz", &job, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_get(bed->hv, "../x", &machine, &err) == -1);
+    CHECK(err.code == ERROR_INVALID);
+}
+
+static void
+the_facts_name_the_hypervisor(void)
+{
+    struct hv_facts facts;
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(hv_facts(bed->hv, &facts, &err), &err);
+    CHECK(facts.kind[0] != '\0' && facts.hostname[0] != '\0');
+    CHECK(facts.libvirt_version[0] != '\0' && facts.qemu_version[0] != '\0');
+    CHECK(facts.uri[0] != '\0');
+}
+
+/* -- stopped --------------------------------------------------------------- */
+
+static void
+a_stopped_machine_has_an_inactive_view_only(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    AUTO_FREE char *xml = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks));
+    CHECK_OK(hv_view(bed->hv, bed->uuid, disks.target[0], &view, &err), &err);
+    CHECK(view.qemu_count == 0 && view.live_top == NULL);
+    CHECK(view.inactive_top != NULL && view.inactive_top[0] == '/');
+    CHECK_OK(hv_xml(bed->hv, bed->uuid, &xml, &err), &err);
+    CHECK(xml != NULL && view.inactive_top != NULL &&
+          strstr(xml, view.inactive_top) != NULL);
+}
+
+static void
+a_stopped_machine_refuses_what_needs_a_running_one(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct hv_job job = {.state = HV_JOB_READY};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks) && make_overlays(&disks));
+    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, false,
+                      &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK(hv_commit_start(bed->hv, bed->uuid, disks.target[0], NULL,
+                          disks.overlay[0], 0, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK(hv_destroy(bed->hv, bed->uuid, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK(hv_shutdown(bed->hv, bed->uuid, 1000, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK(hv_freeze(bed->hv, bed->uuid, 1000, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK_OK(hv_thaw(bed->hv, bed->uuid, &err), &err);
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 0);
+    CHECK_OK(hv_job_query(bed->hv, bed->uuid, disks.target[0], &job, &err),
+             &err);
+    CHECK(job.state == HV_JOB_NONE);
+}
+
+static void
+defining_disks_changes_the_inactive_view_alone(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    CHECK_OK(
+        hv_define_disks(bed->hv, bed->uuid, disks.change, disks.count, &err),
+        &err);
+    for (size_t i = 0; i < disks.count; i++) {
+        struct hv_disk_view view;
+
+        CHECK_OK(hv_view(bed->hv, bed->uuid, disks.target[i], &view, &err),
+                 &err);
+        CHECK(view.qemu_count > 0 && view.live_top != NULL &&
+              strcmp(view.qemu_chain[0], view.live_top) == 0);
+        CHECK_TEXT(view.inactive_top, disks.overlay[i]);
+        CHECK(view.live_top != NULL &&
+              strcmp(view.live_top, disks.overlay[i]) != 0);
+        hv_disk_view_release(&view);
+    }
+    stop();
+    REQUIRE(start());
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(disks.target[i], disks.overlay[i],
+                          chain_length(disks.target[i])));
+    stop();
+}
+
+static void
+a_machine_whose_image_is_missing_does_not_start(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    AUTO_FREE char *away = NULL;
+
+    REQUIRE(find_disks(&disks) && make_overlays(&disks));
+    CHECK_OK(hv_define_disks(bed->hv, bed->uuid, disks.change, 1, &err), &err);
+    away = xasprintf("%s.away", disks.overlay[0]);
+    REQUIRE(rename(disks.overlay[0], away) == 0);
+    CHECK(hv_start(bed->hv, bed->uuid, &err) == -1);
+    CHECK(err.code == ERROR_IO);
+    REQUIRE(rename(away, disks.overlay[0]) == 0);
+    CHECK(start());
+    stop();
+}
+
+/* -- snapshots ------------------------------------------------------------- */
+
+static void
+a_running_machine_has_three_views_that_agree(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(start());
+    CHECK(hv_start(bed->hv, bed->uuid, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    REQUIRE(find_disks(&disks));
+    CHECK(disks.machine->state == HV_RUNNING);
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(
+            disks.target[i],
+            hv_machine_find_disk(disks.machine, disks.target[i])->source,
+            chain_length(disks.target[i])));
+    stop();
+}
+
+static void
+a_snapshot_switches_all_its_disks(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    size_t before[DISKS_MAX];
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    for (size_t i = 0; i < disks.count; i++)
+        before[i] = chain_length(disks.target[i]);
+    CHECK_OK(
+        hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, false, &err),
+        &err);
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(disks.target[i], disks.overlay[i], before[i] + 1));
+    stop();
+}
+
+static void
+a_snapshot_of_one_disk_leaves_the_others(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    size_t other;
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    if (disks.count > 1) {
+        other = chain_length(disks.target[1]);
+        CHECK_OK(hv_snapshot(bed->hv, bed->uuid, disks.change, 1, false, &err),
+                 &err);
+        CHECK(views_agree(
+            disks.target[1],
+            hv_machine_find_disk(disks.machine, disks.target[1])->source,
+            other));
+    }
+    stop();
+}
+
+static void
+a_snapshot_that_fails_switches_no_disk(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    size_t last;
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    last = disks.count - 1;
+    REQUIRE(unlink(disks.overlay[last]) == 0);
+    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, false,
+                      &err) == -1);
+    CHECK(err.code == ERROR_IO);
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(
+            disks.target[i],
+            hv_machine_find_disk(disks.machine, disks.target[i])->source,
+            chain_length(disks.target[i])));
+    disks.change[0].target = "vdzz";
+    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, 1, false, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    stop();
+}
+
+/* -- block jobs ------------------------------------------------------------ */
+
+static bool
+take_snapshot(struct disks *disks)
+{
+    struct error err = ERROR_INIT;
+
+    if (make_overlays(disks) &&
+        hv_snapshot(bed->hv, bed->uuid, disks->change, 1, false, &err) == 0)
+        return true;
+    printf("# snapshot: %s\n", err.message);
+    return false;
+}
+
+static void
+an_active_commit_becomes_ready_and_pivots(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    struct hv_job job = {.state = HV_JOB_NONE};
+    const char *base;
+    const char *target;
+    size_t length;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    base = hv_machine_find_disk(disks.machine, target)->source;
+    length = chain_length(target);
+    REQUIRE(take_snapshot(&disks));
+    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
+             &err);
+    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
+                         &err),
+             &err);
+    CHECK(job.state == HV_JOB_READY && job.is_active_commit);
+    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
+    CHECK(job.state == HV_JOB_READY);
+    CHECK(make_overlays(&disks));
+    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, 1, false, &err) == -1);
+    CHECK(err.code == ERROR_BUSY);
+    CHECK_OK(hv_pivot(bed->hv, bed->uuid, target, &err), &err);
+    CHECK(views_agree(target, base, length));
+    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
+    CHECK(job.state == HV_JOB_NONE);
+    stop();
+}
+
+static void
+a_mid_chain_commit_ends_by_itself(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_FREE char *middle = NULL;
+    struct error err = ERROR_INIT;
+    struct hv_job job = {.state = HV_JOB_NONE};
+    const char *base;
+    const char *target;
+    size_t length;
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    base = hv_machine_find_disk(disks.machine, target)->source;
+    length = chain_length(target);
+    REQUIRE(take_snapshot(&disks));
+    middle = xstrdup(disks.overlay[0]);
+    REQUIRE(take_snapshot(&disks));
+    CHECK(chain_length(target) == length + 2);
+    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, middle, base, 0, &err),
+             &err);
+    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
+                         &err),
+             &err);
+    CHECK(job.state == HV_JOB_COMPLETED && !job.is_active_commit);
+    CHECK(views_agree(target, disks.overlay[0], length + 1));
+    CHECK_OK(hv_view(bed->hv, bed->uuid, target, &view, &err), &err);
+    CHECK(view.qemu_count > 1 && strcmp(view.qemu_chain[1], base) == 0);
+    stop();
+    /* The header of the layer above was rewritten too. */
+    REQUIRE(start());
+    CHECK(chain_length(target) == length + 1);
+    stop();
+}
+
+static void
+an_aborted_job_leaves_the_chain(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    struct hv_job job = {.state = HV_JOB_READY};
+    const char *base;
+    const char *target;
+    size_t length;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    base = hv_machine_find_disk(disks.machine, target)->source;
+    REQUIRE(take_snapshot(&disks));
+    length = chain_length(target);
+    CHECK_OK(hv_job_abort(bed->hv, bed->uuid, target, &err), &err);
+    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
+             &err);
+    CHECK_OK(hv_job_set_speed(bed->hv, bed->uuid, target, 1 << 20, &err), &err);
+    CHECK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err) ==
+          -1);
+    CHECK(err.code == ERROR_BUSY);
+    CHECK_OK(hv_job_abort(bed->hv, bed->uuid, target, &err), &err);
+    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
+    CHECK(job.state == HV_JOB_NONE);
+    CHECK(views_agree(target, disks.overlay[0], length));
+    CHECK(hv_pivot(bed->hv, bed->uuid, target, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    /* And it can be done again. */
+    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
+             &err);
+    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
+                         &err),
+             &err);
+    CHECK_OK(hv_pivot(bed->hv, bed->uuid, target, &err), &err);
+    CHECK(views_agree(target, base, length - 1));
+    stop();
+}
+
+static void
+a_commit_of_files_outside_the_chain_is_refused(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    CHECK(hv_commit_start(bed->hv, bed->uuid, disks.target[0], NULL,
+                          disks.overlay[0], 0, &err) == -1);
+    CHECK(err.code == ERROR_IO || err.code == ERROR_INVALID);
+    CHECK(hv_commit_start(bed->hv, bed->uuid, "vdzz", NULL, disks.overlay[0], 0,
+                          &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    stop();
+}
+
+static void
+waiting_without_a_job_says_that_there_is_none(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    struct hv_job job = {.state = HV_JOB_READY};
+
+    REQUIRE(find_disks(&disks) && start());
+    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, disks.target[0], WAIT_MS, NULL,
+                         NULL, &job, &err),
+             &err);
+    CHECK(job.state == HV_JOB_NONE);
+    stop();
+}
+
+static void
+a_job_dies_with_its_machine(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    struct hv_job job = {.state = HV_JOB_READY};
+    const char *target;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    REQUIRE(take_snapshot(&disks));
+    CHECK_OK(hv_commit_start(
+                 bed->hv, bed->uuid, target, NULL,
+                 hv_machine_find_disk(disks.machine, target)->source, 0, &err),
+             &err);
+    stop();
+    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
+    CHECK(job.state == HV_JOB_NONE);
+    CHECK(hv_pivot(bed->hv, bed->uuid, target, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK(start());
+    CHECK(views_agree(target, disks.overlay[0], chain_length(target)));
+    stop();
+}
+
+/* -- the guest's agent ----------------------------------------------------- */
+
+static bool
+start_with_agent(void)
+{
+    return start() && (bed->wait_for_agent == NULL || bed->wait_for_agent(bed));
+}
+
+static void
+a_frozen_guest_is_seen_and_thawed(void)
+{
+    struct error err = ERROR_INIT;
+
+    REQUIRE(start_with_agent());
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 0);
+    CHECK_OK(hv_freeze(bed->hv, bed->uuid, 5000, &err), &err);
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 1);
+    CHECK(hv_freeze(bed->hv, bed->uuid, 5000, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK_OK(hv_thaw(bed->hv, bed->uuid, &err), &err);
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 0);
+    CHECK_OK(hv_thaw(bed->hv, bed->uuid, &err), &err);
+    stop();
+}
+
+static void
+a_quiesced_snapshot_leaves_the_guest_thawed(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(start_with_agent() && find_disks(&disks) && make_overlays(&disks));
+    CHECK_OK(
+        hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, true, &err),
+        &err);
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 0);
+    CHECK(views_agree(disks.target[0], disks.overlay[0],
+                      chain_length(disks.target[0])));
+    /* One that fails, too. */
+    REQUIRE(make_overlays(&disks) && unlink(disks.overlay[0]) == 0);
+    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, true,
+                      &err) == -1);
+    CHECK(err.code == ERROR_IO);
+    CHECK(hv_is_frozen(bed->hv, bed->uuid, &err) == 0);
+    stop();
+}
+
+static void
+a_shutdown_waits_for_the_end(void)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(start_with_agent());
+    CHECK_OK(hv_shutdown(bed->hv, bed->uuid, WAIT_MS, &err), &err);
+    CHECK_OK(hv_get(bed->hv, bed->uuid, &machine, &err), &err);
+    CHECK(machine != NULL && machine->state == HV_STOPPED);
+}
+
+int
+hv_cases_run(struct hv_bed *where)
+{
+    bed = where;
+    stop();
+    RUN(the_machine_is_listed_as_it_is_got);
+    RUN(what_is_not_there_is_not_found);
+    RUN(the_facts_name_the_hypervisor);
+    RUN(a_stopped_machine_has_an_inactive_view_only);
+    RUN(a_stopped_machine_refuses_what_needs_a_running_one);
+    RUN(defining_disks_changes_the_inactive_view_alone);
+    RUN(a_machine_whose_image_is_missing_does_not_start);
+    RUN(a_running_machine_has_three_views_that_agree);
+    RUN(a_snapshot_switches_all_its_disks);
+    RUN(a_snapshot_of_one_disk_leaves_the_others);
+    RUN(a_snapshot_that_fails_switches_no_disk);
+    RUN(an_active_commit_becomes_ready_and_pivots);
+    RUN(a_mid_chain_commit_ends_by_itself);
+    RUN(an_aborted_job_leaves_the_chain);
+    RUN(a_commit_of_files_outside_the_chain_is_refused);
+    RUN(waiting_without_a_job_says_that_there_is_none);
+    RUN(a_job_dies_with_its_machine);
+    if (bed->has_agent) {
+        RUN(a_frozen_guest_is_seen_and_thawed);
+        RUN(a_quiesced_snapshot_leaves_the_guest_thawed);
+        RUN(a_shutdown_waits_for_the_end);
+    }
+    return check_done();
+}
