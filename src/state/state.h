@@ -7,10 +7,11 @@
  * tables.def; each table T has
  *
  *     struct state_T               a row; text fields are owned by it
- *     void state_T_release(struct state_T *row)
+ *     void state_T_release(struct state_T *row)    leaves it zeroed
  *     int  state_T_insert(tx, struct state_T *row, err)      sets row->id
  *     int  state_T_update(tx, const struct state_T *row, err)  by row->id
- *     int  state_T_delete(tx, int64_t id, err)
+ *              0, or -1 with ERROR_NOT_FOUND
+ *     int  state_T_delete(tx, int64_t id, err)     gone already is success
  *     int  state_T_get(tx, int64_t id, struct state_T *ret_row, err)
  *              0, or -1 with ERROR_NOT_FOUND
  *     int  state_T_find(tx, where, count, struct state_T *ret_row, err)
@@ -20,12 +21,18 @@
  *     int  state_T_count(tx, query, uint64_t *ret_count, err)
  *     void state_T_copy(struct state_T *ret_copy, const struct state_T *row)
  *
+ * A ret_ row or list is written on success only and over what it held: release
+ * it before it is used again.
+ *
  * Threads:    any number of read transactions run at once; one write
  *             transaction at a time, others wait for at most 30 seconds.  A
  *             transaction belongs to the thread that began it.
  * Durability: state_commit() returning 0 means that it survives a power cut.
+ *             When it fails, the transaction is there whole or not at all; who
+ *             must know which looks again.
  * Errors:     ERROR_IO, ERROR_NO_SPACE, ERROR_CORRUPT, ERROR_BUSY (the lock was
- *             not had in time), ERROR_CONFLICT (a unique value exists already).
+ *             not had in time), ERROR_CONFLICT (a unique value exists already,
+ *             or a row that others refer to would go).
  */
 #ifndef STATE_STATE_H
 #define STATE_STATE_H
@@ -72,9 +79,9 @@ enum state_operator {
     STATE_LE,
     STATE_GT,
     STATE_GE,
-    STATE_IN_TEXT, /* `texts` of `count` */
+    STATE_IN_TEXT, /* `texts` of `count`, together at most 32000 in a query */
     STATE_IN_INT,  /* `ints` of `count`; an empty list matches nothing */
-    STATE_CONTAINS /* text, without regard to case, for keywords */
+    STATE_CONTAINS /* `text`, at most 4096 bytes, in any (ASCII) case */
 };
 
 /* One condition; those of a query are joined by "and". */
@@ -82,7 +89,8 @@ struct state_where {
     const char *column; /* must be a column of the table (checked) */
     enum state_operator op;
     const char *text; /* borrowed; the value of a text column; NULL with
-                         STATE_EQ is "not set", with STATE_NE "set" */
+                         STATE_EQ is "not set", with STATE_NE "set"; "not
+                         set" is NE to every text */
     int64_t number;
     const char *const *texts;
     const int64_t *ints;
@@ -106,7 +114,8 @@ struct state_where {
 struct state_query {
     const struct state_where *where; /* borrowed */
     size_t where_count;
-    const char *order; /* column, with "-" in front for descending; NULL: id */
+    const char *order; /* column, with "-" in front for descending; NULL: id;
+                          rows that are equal follow by id */
     uint64_t limit;    /* 0: none */
     uint64_t offset;
 };
