@@ -6,8 +6,16 @@
  * 0 the file is not a qcow2 at all, so a torn one can never be taken for a
  * good one.  Refcounts are exact; `qemu-img check` finds nothing.
  *
- * Threads:    qcow2_writer_encode() by any number at once, everything else by
- *             one at a time.
+ * Two ways to write: qcow2_writer_write() alone, or, for many threads, a
+ * batch for each thread: encode (in parallel), append (in order of offsets),
+ * flush (in parallel).  The file's bytes depend on the data and the options
+ * only, not on the number of threads or the size of the batches' pieces.
+ *
+ * Memory is bounded whatever the disk's size: 13 MiB, 16 for each L1 entry,
+ * and 10 MiB for each batch.
+ *
+ * Threads:    encode and flush of different batches by any number at once;
+ *             append and everything else by one at a time.
  */
 #ifndef IMAGE_QCOW2_WRITER_H
 #define IMAGE_QCOW2_WRITER_H
@@ -24,9 +32,9 @@
 struct qcow2_writer;
 
 struct qcow2_writer_options {
-    uint64_t size;            /* of the guest's disk */
-    uint32_t cluster_bits;    /* 0 for the default, at most 21 */
-    const char *backing_name; /* NULL for none; borrowed */
+    uint64_t size;            /* of the guest's disk, a multiple of 512 */
+    uint32_t cluster_bits;    /* 9 to 21; 0 for the default */
+    const char *backing_name; /* NULL for none; borrowed for the call */
     enum image_format backing_format;
     bool compress;
     enum qcow2_compression compression;
@@ -38,6 +46,11 @@ struct qcow2_writer_options {
 /**
  * qcow2_writer_new(path, options, err):
  * Create `path` with O_EXCL.
+ *
+ * Returns:    the writer, or NULL with *err set to
+ *               ERROR_INVALID   there can be no image with such options;
+ *               ERROR_CONFLICT  the path exists;
+ *               ERROR_NO_SPACE, ERROR_IO.
  */
 struct qcow2_writer *
 qcow2_writer_new(const char *path, const struct qcow2_writer_options *options,
@@ -45,6 +58,17 @@ qcow2_writer_new(const char *path, const struct qcow2_writer_options *options,
 
 /* Gives up: closes and removes the file unless it was finished. */
 void qcow2_writer_free(struct qcow2_writer *writer);
+void qcow2_writer_cleanup(struct qcow2_writer **writer);
+#define AUTO_QCOW2_WRITER CLEANUP(qcow2_writer_cleanup)
+
+/* What was asked for: bytes of the disk, bytes of one cluster, is there a
+ * backing file. */
+uint64_t qcow2_writer_size(const struct qcow2_writer *writer) NONNULL(1);
+size_t qcow2_writer_cluster_size(const struct qcow2_writer *writer) NONNULL(1);
+bool qcow2_writer_has_backing(const struct qcow2_writer *writer) NONNULL(1);
+
+/* Bytes stored so far.  Any thread. */
+uint64_t qcow2_writer_written(const struct qcow2_writer *writer) NONNULL(1);
 
 /**
  * qcow2_writer_write(writer, buffer, offset, length, err):
@@ -57,19 +81,58 @@ int qcow2_writer_write(struct qcow2_writer *writer, const void *buffer,
                        uint64_t offset, size_t length, struct error *err)
     MUST_CHECK NONNULL(1, 2, 5);
 
-/* A range that reads as zero; no-op when there is no backing file. */
+/* A range that reads as zero; no-op when there is no backing file.  The same
+ * rules for offset and length. */
 int qcow2_writer_zero(struct qcow2_writer *writer, uint64_t offset,
                       uint64_t length, struct error *err)
     MUST_CHECK NONNULL(1, 4);
 
 /**
  * qcow2_writer_finish(writer, ret_file_size, err):
- * Write tables and header and sync the file.
+ * Write tables and header and sync the file.  Every batch was flushed before.
  *
  * Durability: on 0 the file's content survives a power cut; its name is the
  *             caller's to sync.
  */
 int qcow2_writer_finish(struct qcow2_writer *writer, uint64_t *ret_file_size,
                         struct error *err) MUST_CHECK NONNULL(1, 3);
+
+/* -- for many threads --------------------------------------------------- */
+
+/* At most this much is encoded between two appends. */
+#define QCOW2_WRITER_BATCH_MAX ((size_t)2 << 20)
+
+/* One thread's side of a writer: a codec, what it made, buffers to write. */
+struct qcow2_writer_batch;
+
+/* The writer is borrowed until the batch is freed. */
+struct qcow2_writer_batch *qcow2_writer_batch_new(struct qcow2_writer *writer,
+                                                  struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+void qcow2_writer_batch_free(struct qcow2_writer_batch *batch);
+
+/**
+ * qcow2_writer_encode(batch, buffer, offset, length, err):
+ * Add guest data to the batch; offset and length as in qcow2_writer_write,
+ * ascending within the batch.  The buffer is borrowed until the append.
+ */
+int qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
+                        uint64_t offset, size_t length, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5);
+
+/**
+ * qcow2_writer_append(batch, err):
+ * Give everything in the batch its place in the file, and empty the batch.
+ * Batches are appended in ascending order of their offsets.
+ *
+ * Blocks:     nearly never: data is written by the flush; tables only once
+ *             for many GiB.
+ */
+int qcow2_writer_append(struct qcow2_writer_batch *batch, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
+/* Write what an append has filled.  Called after every append. */
+int qcow2_writer_flush(struct qcow2_writer_batch *batch, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
 
 #endif
