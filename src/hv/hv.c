@@ -35,6 +35,7 @@ disk_release(struct hv_disk *disk)
     free(disk->bus);
     free(disk->source);
     free(disk->format);
+    free(disk->alias);
 }
 
 void

@@ -51,6 +51,7 @@ struct hv_disk {
     char *source; /* owned; absolute path of the top file; NULL when the disk
                      is empty or not a file or block device */
     char *format; /* owned; "qcow2", "raw" */
+    char *alias;  /* owned; libvirt's name of the device, or NULL */
     enum hv_device device;
     bool readonly;
     bool shareable;

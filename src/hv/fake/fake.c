@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/strbuf.h"
+#include "hv/domain_xml.h"
 #include "hv/fake/fake_internal.h"
 
 #include <stdio.h>
@@ -29,6 +30,23 @@ describe_disk(const struct fake_disk *from, struct hv_disk *disk)
     disk->readonly = from->readonly;
 }
 
+/* What only the XML knows. */
+static void
+describe_definition(const char *xml, struct hv_machine *machine)
+{
+    AUTO_HV_MACHINE struct hv_machine *defined = NULL;
+    struct error err = ERROR_INIT;
+
+    machine->memory_bytes = (uint64_t)128 << 20;
+    machine->vcpus = 1;
+    if (xml == NULL || domain_xml_parse(xml, &defined, &err) < 0)
+        return;
+    machine->memory_bytes = defined->memory_bytes;
+    machine->vcpus = defined->vcpus;
+    machine->nvram = steal(&defined->nvram);
+    machine->has_tpm = defined->has_tpm;
+}
+
 static struct hv_machine *
 describe(const struct fake_machine *from)
 {
@@ -41,8 +59,7 @@ describe(const struct fake_machine *from)
     machine->has_agent_channel = from->agent_channel;
     machine->agent_connected =
         from->agent_connected && from->state == HV_RUNNING;
-    machine->memory_bytes = (uint64_t)128 << 20;
-    machine->vcpus = 1;
+    describe_definition(from->xml, machine);
     machine->disks = xcalloc(from->disk_count + 1, sizeof(struct hv_disk));
     machine->disk_count = from->disk_count;
     for (size_t i = 0; i < from->disk_count; i++)
@@ -104,6 +121,23 @@ op_list(struct hv *hv, struct hv_machine_list *ret, struct error *err)
     return result;
 }
 
+/* What it was defined from, with the sources of today. */
+static int
+update_xml(const struct fake_machine *machine, char **ret_xml,
+           struct error *err)
+{
+    AUTO_FREE struct hv_disk_change *changes =
+        xcalloc(machine->disk_count + 1, sizeof(*changes));
+    size_t count = 0;
+
+    for (size_t i = 0; i < machine->disk_count; i++)
+        if (machine->disks[i].inactive != NULL)
+            changes[count++] = (struct hv_disk_change){
+                machine->disks[i].target, machine->disks[i].inactive,
+                machine->disks[i].format};
+    return domain_xml_set_disks(machine->xml, changes, count, ret_xml, err);
+}
+
 /* As libvirt would print it. */
 static char *
 print_xml(const struct fake_machine *machine)
@@ -145,11 +179,15 @@ op_xml(struct hv *hv, const char *uuid, char **ret, struct error *err)
 {
     struct fake_call call;
     AUTO_FREE char *xml = NULL;
+    int result = 0;
 
     if (fake_begin(hv, "xml", uuid, &call, err) < 0)
         return -1;
-    xml = print_xml(&call.machine);
-    if (fake_end(&call, 0, err) < 0)
+    if (call.machine.xml == NULL)
+        xml = print_xml(&call.machine);
+    else
+        result = update_xml(&call.machine, &xml, err);
+    if (fake_end(&call, result, err) < 0)
         return -1;
     *ret = steal(&xml);
     return 0;
@@ -198,12 +236,78 @@ op_view(struct hv *hv, const char *uuid, const char *target,
     return fake_end(&call, view(&call.machine, target, ret, err), err);
 }
 
+/* -- definition ------------------------------------------------------------ */
+
+/* A disk as the XML has it; one that runs keeps what it has open. */
+static void
+define_disk(const struct hv_disk *from, struct fake_machine *old,
+            struct fake_disk *disk)
+{
+    disk->target = xstrdup(from->target);
+    disk->format = xstrdup(from->format);
+    disk->device = from->device;
+    disk->readonly = from->readonly;
+    disk->inactive = xstrdup_null(from->source);
+    for (size_t i = 0; i < old->disk_count; i++) {
+        struct fake_disk *before = &old->disks[i];
+
+        if (strcmp(before->target, disk->target) != 0)
+            continue;
+        disk->live = steal(&before->live);
+        disk->qemu = before->qemu;
+        disk->job = before->job;
+        before->qemu = (struct fake_paths)VEC_INIT;
+        before->job = (struct fake_job){.exists = false};
+    }
+}
+
+static int
+define(struct fake *fake, const struct hv_machine *from, const char *xml,
+       struct error *err)
+{
+    struct fake_machine old = {.agent_connected = true};
+    struct fake_machine machine;
+    AUTO_CLOSE int lock_fd = fake_lock(fake->directory, from->uuid, err);
+    int result;
+
+    if (lock_fd < 0)
+        return -1;
+    if (fake_load(fake->directory, from->uuid, &old, err) < 0) {
+        if (err->code != ERROR_NOT_FOUND)
+            return -1;
+        error_clear(err);
+    }
+    machine = (struct fake_machine){
+        .name = xstrdup(from->name),
+        .xml = xstrdup(xml),
+        .state = old.state,
+        .agent_channel = from->has_agent_channel,
+        .agent_connected = old.agent_connected,
+        .frozen = old.frozen,
+        .disks = xcalloc(from->disk_count + 1, sizeof(struct fake_disk)),
+        .disk_count = from->disk_count,
+    };
+    (void)snprintf(machine.uuid, sizeof(machine.uuid), "%s", from->uuid);
+    for (size_t i = 0; i < from->disk_count; i++)
+        define_disk(&from->disks[i], &old, &machine.disks[i]);
+    result = fake_save(fake->directory, &machine, err);
+    if (result == 0)
+        fake_emit(fake, HV_EVENT_DEFINED, machine.uuid, machine.state);
+    fake_machine_release(&machine);
+    fake_machine_release(&old);
+    return result;
+}
+
 static int
 op_define_xml(struct hv *hv, const char *xml, struct error *err)
 {
-    (void)hv;
-    (void)xml;
-    return error_set(err, ERROR_UNSUPPORTED, "not yet");
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct fake_call call;
+
+    if (fake_enter(hv, "define_xml", &call, err) < 0 ||
+        domain_xml_parse(xml, &machine, err) < 0)
+        return -1;
+    return fake_end(&call, define(call.fake, machine, xml, err), err);
 }
 
 /* -- what tests do --------------------------------------------------------- */
@@ -259,7 +363,7 @@ hv_fake_set_agent(struct hv *hv, const char *uuid, bool channel, bool connected,
 {
     struct fake_call call;
 
-    if (fake_begin(hv, "set_agent", uuid, &call, err) < 0)
+    if (fake_begin_test(hv, uuid, &call, err) < 0)
         return -1;
     call.machine.agent_channel = channel;
     call.machine.agent_connected = connected;
@@ -292,7 +396,7 @@ hv_fake_set_view(struct hv *hv, const char *uuid, const char *target,
 {
     struct fake_call call;
 
-    if (fake_begin(hv, "set_view", uuid, &call, err) < 0)
+    if (fake_begin_test(hv, uuid, &call, err) < 0)
         return -1;
     return fake_end(&call, set_view(&call, target, live_top, inactive_top, err),
                     err);
@@ -329,7 +433,7 @@ hv_fake_guest_write(struct hv *hv, const char *uuid, const char *target,
 {
     struct fake_call call;
 
-    if (fake_begin(hv, "guest_write", uuid, &call, err) < 0)
+    if (fake_begin_test(hv, uuid, &call, err) < 0)
         return -1;
     return fake_end(
         &call, guest_write(&call, target, buffer, offset, length, err), err);

@@ -35,7 +35,7 @@ point(const char *name, const char *when)
 {
     char full[48];
 
-    if (!fault_enabled || is_query(name))
+    if (!fault_enabled || name == NULL || is_query(name))
         return false;
     (void)snprintf(full, sizeof(full), "fake.%s.%s", name, when);
     return fault_here(full);
@@ -150,12 +150,9 @@ fake_enter(struct hv *hv, const char *name, struct fake_call *call,
     return 0;
 }
 
-int
-fake_begin(struct hv *hv, const char *name, const char *uuid,
-           struct fake_call *call, struct error *err)
+static int
+load(struct fake_call *call, const char *uuid, struct error *err)
 {
-    if (fake_enter(hv, name, call, err) < 0)
-        return -1;
     call->lock_fd = fake_lock(call->fake->directory, uuid, err);
     if (call->lock_fd < 0)
         return -1;
@@ -163,6 +160,24 @@ fake_begin(struct hv *hv, const char *name, const char *uuid,
         (void)close(call->lock_fd);
         return -1;
     }
+    return 0;
+}
+
+int
+fake_begin_test(struct hv *hv, const char *uuid, struct fake_call *call,
+                struct error *err)
+{
+    *call =
+        (struct fake_call){.fake = fake_of(hv), .behaviour = -1, .lock_fd = -1};
+    return load(call, uuid, err);
+}
+
+int
+fake_begin(struct hv *hv, const char *name, const char *uuid,
+           struct fake_call *call, struct error *err)
+{
+    if (fake_enter(hv, name, call, err) < 0 || load(call, uuid, err) < 0)
+        return -1;
     if (call->behaviour == HV_FAKE_MACHINE_STOPS) {
         fake_power_off(&call->machine);
         if (fake_store(call, err) < 0)

@@ -122,8 +122,8 @@ void fake_emit(struct fake *fake, enum hv_event_kind kind, const char *uuid,
 /* A call under way: the machine is loaded and locked. */
 struct fake_call {
     struct fake *fake;
-    const char *name;
-    int behaviour; /* of enum hv_fake_behaviour, or -1 */
+    const char *name; /* NULL of what a test does from outside */
+    int behaviour;    /* of enum hv_fake_behaviour, or -1 */
     int lock_fd;
     struct fake_machine machine;
 };
@@ -131,6 +131,9 @@ struct fake_call {
 /* Count the call, let its script speak, load and lock the machine. */
 int fake_begin(struct hv *hv, const char *name, const char *uuid,
                struct fake_call *call, struct error *err) MUST_CHECK;
+/* The same for what a test does from outside: nothing is scripted. */
+int fake_begin_test(struct hv *hv, const char *uuid, struct fake_call *call,
+                    struct error *err) MUST_CHECK;
 /* Give everything back; returns `result`, or -1 where the reply is lost. */
 int fake_end(struct fake_call *call, int result, struct error *err) MUST_CHECK;
 /* The same two around calls of no machine. */

@@ -151,7 +151,7 @@ hv_fake_power(struct hv *hv, const char *uuid, enum hv_state state,
     struct fake_call call;
     int result;
 
-    if (fake_begin(hv, "power", uuid, &call, err) < 0)
+    if (fake_begin_test(hv, uuid, &call, err) < 0)
         return -1;
     if (state == HV_STOPPED) {
         result = end_machine(&call, err);

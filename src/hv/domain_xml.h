@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * domain_xml.h -- what we read from and change in libvirt's domain XML.
+ *
+ * The text may come from anywhere (a manifest, a user): it is parsed without
+ * network, document types and entities, and refused above DOMAIN_XML_MAX.
+ * What is not understood is left as it is.
+ *
+ * Threads:    any.
+ */
+#ifndef HV_DOMAIN_XML_H
+#define HV_DOMAIN_XML_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "hv/hv.h"
+
+#include <stddef.h>
+
+#define DOMAIN_XML_MAX ((size_t)4 << 20)
+
+/* Disks beyond this are refused. */
+#define DOMAIN_XML_DISKS_MAX 1024
+
+/**
+ * domain_xml_parse(xml, ret_machine, err):
+ * The machine that the text describes; `state`, `persistent` and `autostart`
+ * are not in the text and stay zero.
+ *
+ * Ownership:  free with hv_machine_free.
+ * Returns:    0, or -1 with *err set to ERROR_INVALID.
+ */
+int domain_xml_parse(const char *xml, struct hv_machine **ret_machine,
+                     struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/**
+ * domain_xml_set_disks(xml, changes, count, ret_xml, err):
+ * The same text with other sources and formats of those disks.  What libvirt
+ * recorded about the old chain (backingStore, mirror, index) is dropped.
+ * Whether a path is a block device is asked from the file system.
+ *
+ * Ownership:  the caller frees *ret_xml.
+ * Returns:    0, or -1 with *err set to ERROR_INVALID, ERROR_NOT_FOUND (no
+ *             such disk).
+ */
+int domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
+                         size_t count, char **ret_xml, struct error *err)
+    MUST_CHECK NONNULL(1, 4, 5);
+
+/**
+ * domain_xml_snapshot(machine, changes, count, ret_xml, err):
+ * The text of a <domainsnapshot> that switches exactly those disks of the
+ * machine and says so of all others.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_NOT_FOUND (no such disk).
+ */
+int domain_xml_snapshot(const struct hv_machine *machine,
+                        const struct hv_disk_change *changes, size_t count,
+                        char **ret_xml, struct error *err)
+    MUST_CHECK NONNULL(1, 4, 5);
+
+#endif
