@@ -58,8 +58,8 @@ a_library_stays_in_its_folder() {
     complains '<libvirt/libvirt.h> (libvirt) belongs to hv/libvirt only' \
         check layers || return
     tree
-    c src/hv/driver.c <<<'#include <libxml/parser.h>'
-    complains 'belongs to hv/libvirt only' check layers || return
+    c src/image/driver.c <<<'#include <libxml/parser.h>'
+    complains 'belongs to hv only' check layers || return
     tree
     c src/hv/libvirt/domain.c <<<'#include <libvirt/libvirt.h>'
     check layers
