@@ -383,6 +383,15 @@ every_key_of_the_configuration_is_in_the_man_page() {
     check docs
 }
 
+live_tests_claim_rows_that_exist() {
+    tree
+    put docs/acceptance.md <<<'| DS-01 | create |'
+    put tests/live/a.test <<<'# rows: DS-01 DS-99'
+    complains "claims 'DS-99'" check docs || return
+    put tests/live/a.test <<<'# rows: DS-01'
+    check docs
+}
+
 links_lead_somewhere() {
     tree
     put README.md <<<'[a](docs/a.md) [b](https://example.org/)'
