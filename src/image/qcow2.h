@@ -85,18 +85,20 @@ int qcow2_allocated(const char *path, struct extents *ret_set,
 /**
  * qcow2_rebase_unsafe(path, backing_name, backing_format, err):
  * Rewrite the backing name and format in a header (what `qemu-img rebase -u`
- * does).  The image must not be open in a QEMU; its image locks are taken and
- * a lock held by another refuses.  The new name may be up to 1023 bytes; the
- * header cluster is written with one write and synced.
+ * does); with backing_name NULL the image has no backing file any more.  The
+ * image must not be open in a QEMU; its image locks are taken and a lock held
+ * by another refuses.  The new name may be up to 1023 bytes; it is put beside
+ * the old one, and the header is switched by one write of its first sector.
  *
  * Durability: on 0 the new name survives a power cut; otherwise the old or
- *             the new one stands, whole.
+ *             the new one stands, whole (with clusters below 4 KiB only if
+ *             the machine itself does not die).
  * Returns:    0, or -1 with *err set to ERROR_BUSY (locked by a QEMU),
  *             ERROR_CORRUPT, ERROR_UNSUPPORTED, ERROR_IO.
  */
 int qcow2_rebase_unsafe(const char *path, const char *backing_name,
                         enum image_format backing_format, struct error *err)
-    MUST_CHECK NONNULL(1, 2, 4);
+    MUST_CHECK NONNULL(1, 4);
 
 /* One persistent dirty bitmap of an image. */
 struct qcow2_bitmap {
