@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/commit_open.h"
+
+#include "base/memory.h"
+#include "image/imagelock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int
+lock_file(const char *path, int *ret_fd, struct error *err)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "open '%s'", path);
+    if (imagelock_take(fd, IMAGELOCK_READ, path, err) < 0)
+        return -1;
+    *ret_fd = steal_fd(&fd);
+    return 0;
+}
+
+int
+commit_chain_open(struct commit_chain *chain, const struct image_ref *refs,
+                  size_t count, size_t target, struct error *err)
+{
+    if (count == 0 || count > COMMIT_CHAIN_MAX)
+        return error_set(err, ERROR_INVALID, "a chain of %zu files", count);
+    chain->refs = refs;
+    chain->count = count;
+    chain->locks = xcalloc(count, sizeof(*chain->locks));
+    for (size_t i = 0; i < count; i++)
+        chain->locks[i] = -1;
+    for (size_t i = 0; i < count; i++) {
+        if (i != target && lock_file(refs[i].path, &chain->locks[i], err) < 0)
+            return -1;
+    }
+    chain->view = blockdev_open_chain(refs, count, 0, err);
+    return chain->view != NULL ? 0 : -1;
+}
+
+void
+commit_chain_release(struct commit_chain *chain)
+{
+    blockdev_free(chain->view);
+    for (size_t i = 0; chain->locks != NULL && i < chain->count; i++) {
+        if (chain->locks[i] >= 0)
+            (void)close(chain->locks[i]);
+    }
+    free(chain->locks);
+    *chain = (struct commit_chain)COMMIT_CHAIN_INIT;
+}
+
+int
+commit_chain_size(const struct commit_chain *chain, size_t first,
+                  uint64_t *ret_size, struct error *err)
+{
+    AUTO_BLOCKDEV struct blockdev *below = NULL;
+
+    *ret_size = 0;
+    if (first >= chain->count)
+        return 0;
+    below =
+        blockdev_open_chain(chain->refs + first, chain->count - first, 0, err);
+    if (below == NULL)
+        return -1;
+    *ret_size = blockdev_size(below);
+    return 0;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * commit_open.h -- the files of a chain of which one is to be changed: locked
+ * against QEMU, and open for reading as a whole; internal to src/image.
+ */
+#ifndef IMAGE_COMMIT_OPEN_H
+#define IMAGE_COMMIT_OPEN_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "image/blockdev.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define COMMIT_CHAIN_MAX 1024u /* files */
+
+struct commit_chain {
+    const struct image_ref *refs; /* borrowed */
+    size_t count;
+    struct blockdev *view; /* owned; what the chain reads as */
+    int *locks;            /* owned; a descriptor for each file, or -1 */
+};
+
+#define COMMIT_CHAIN_INIT                                                      \
+    {                                                                          \
+        .refs = NULL                                                           \
+    }
+
+/**
+ * commit_chain_open(chain, refs, count, target, err):
+ * Take READ locks of all files but refs[target], whose WRITE lock is taken by
+ * whoever opens it for writing, and open the chain.
+ *
+ * Ownership:  refs are borrowed until commit_chain_release.
+ */
+int commit_chain_open(struct commit_chain *chain, const struct image_ref *refs,
+                      size_t count, size_t target, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5);
+void commit_chain_release(struct commit_chain *chain) NONNULL(1);
+#define AUTO_COMMIT_CHAIN CLEANUP(commit_chain_release)
+
+/* The disk size of the chain from refs[first] down; 0 when there is none. */
+int commit_chain_size(const struct commit_chain *chain, size_t first,
+                      uint64_t *ret_size, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 4);
+
+#endif
