@@ -37,7 +37,7 @@ void *vec_grow(void *items, size_t count, size_t *capacity, size_t size);
 #define vec_push(vec, value)                                                   \
     do {                                                                       \
         (vec)->items = vec_grow((vec)->items, (vec)->count, &(vec)->capacity,  \
-                                sizeof(*(vec)->items));                        \
+                                sizeof(__typeof__(*(vec)->items)));            \
         (vec)->items[(vec)->count++] = (value);                                \
     } while (0)
 
