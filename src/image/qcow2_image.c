@@ -177,7 +177,7 @@ set_geometry(struct qcow2_image *image)
 
     image->cluster_bits = header->info.cluster_bits;
     image->cluster_size = (uint64_t)1 << image->cluster_bits;
-    image->l2_coverage = qcow2_header_l2_coverage(header);
+    image->l2_bits = 2 * image->cluster_bits - entry_bits;
     image->slice_bits = slice_bytes_bits - entry_bits + image->cluster_bits;
     image->slice_l2_bits = image->cluster_bits - slice_bytes_bits;
     image->l1_count = (size_t)qcow2_header_l1_needed(header);

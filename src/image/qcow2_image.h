@@ -22,8 +22,8 @@ struct qcow2_image {
     struct image_file file; /* owned */
     struct qcow2_header header;
     uint64_t cluster_size;
-    uint64_t l2_coverage; /* bytes of guest that one L2 table maps */
     unsigned cluster_bits;
+    unsigned l2_bits;       /* log2 of the guest bytes that an L2 table maps */
     unsigned slice_bits;    /* log2 of the guest bytes that a slice maps */
     unsigned slice_l2_bits; /* log2 of the slices in one L2 table */
     uint64_t *l1;           /* owned; host order, as stored */

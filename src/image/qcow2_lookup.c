@@ -314,8 +314,8 @@ length_without_table(const struct spot *spot, uint64_t length)
     uint64_t at = spot->offset;
 
     while (at < end &&
-           (image->l1[at / image->l2_coverage] & QCOW2_OFFSET_MASK) == 0)
-        at = (at / image->l2_coverage + 1) * image->l2_coverage;
+           (image->l1[at >> image->l2_bits] & QCOW2_OFFSET_MASK) == 0)
+        at = ((at >> image->l2_bits) + 1) << image->l2_bits;
     return MIN(at, end) - spot->offset;
 }
 
