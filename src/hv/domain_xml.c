@@ -436,6 +436,23 @@ domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
     return 0;
 }
 
+int
+domain_xml_mirror_is_ready(const char *xml, const char *target, bool *ret_ready,
+                           struct error *err)
+{
+    xmlNode *root;
+    AUTO_DOC xmlDoc *doc = read_domain(xml, &root, err);
+    const xmlNode *disk;
+
+    if (doc == NULL)
+        return -1;
+    disk = find_disk(root, target);
+    if (disk == NULL)
+        return error_set(err, ERROR_NOT_FOUND, "no disk '%s'", target);
+    *ret_ready = attribute_is(child(disk, "mirror"), "ready", "yes");
+    return 0;
+}
+
 /* -- snapshots ------------------------------------------------------------- */
 
 static const struct hv_disk_change *

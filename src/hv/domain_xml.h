@@ -48,6 +48,15 @@ int domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
     MUST_CHECK NONNULL(1, 4, 5);
 
 /**
+ * domain_xml_mirror_is_ready(xml, target, ret_ready, err):
+ * Whether the live XML says that the disk's active commit (or copy) waits for
+ * its pivot.
+ */
+int domain_xml_mirror_is_ready(const char *xml, const char *target,
+                               bool *ret_ready, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/**
  * domain_xml_snapshot(machine, changes, count, ret_xml, err):
  * The text of a <domainsnapshot> that switches exactly those disks of the
  * machine and says so of all others.

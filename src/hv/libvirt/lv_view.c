@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What QEMU itself has open.  Libvirt keeps its own idea of a disk's chain,
+ * which is wrong after libvirtd died at the wrong moment; QEMU's monitor is
+ * the one witness.  query-block walks the graph of open nodes:
+ *
+ *     {"qdev": "/machine/peripheral/virtio-disk0/virtio-backend",
+ *      "inserted": {"file": "<top>", "image": {"filename": "<top>",
+ *        "backing-image": {"filename": "<below>", "backing-image": ...}}}}
+ *
+ * The disk is found by its alias, which is one component of qdev.  A file
+ * name is plain, or "json:{...}" where a node was opened with options that a
+ * name cannot say; then the name stands in the innermost "filename".  Filters
+ * (copy-on-read) bear the name of the file below them, which is counted once.
+ */
+#include "hv/libvirt/libvirt_internal.h"
+
+#include "base/memory.h"
+
+#include <jansson.h>
+#include <libvirt/libvirt-qemu.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHAIN_MAX 1024
+#define NESTING_MAX 16
+
+static void
+json_cleanup(json_t **value)
+{
+    json_decref(*value);
+}
+#define AUTO_JSON CLEANUP(json_cleanup)
+
+/* True when `part` is one component of the path `text`. */
+static bool
+has_component(const char *text, const char *part)
+{
+    size_t length = strlen(part);
+
+    while (text != NULL) {
+        if (strncmp(text, part, length) == 0 &&
+            (text[length] == '/' || text[length] == '\0'))
+            return true;
+        text = strchr(text, '/');
+        if (text != NULL)
+            text++;
+    }
+    return false;
+}
+
+/* The file behind a node's name; NULL when it is not a file. */
+static char *
+plain_name(const char *name)
+{
+    AUTO_JSON json_t *options = NULL;
+    const json_t *at;
+
+    if (strncmp(name, "json:", 5) != 0)
+        return name[0] == '/' ? xstrdup(name) : NULL;
+    options = json_loads(name + 5, 0, NULL);
+    at = options;
+    for (unsigned i = 0; i < NESTING_MAX && json_is_object(at); i++) {
+        const char *file = json_string_value(json_object_get(at, "filename"));
+
+        if (file != NULL)
+            return file[0] == '/' ? xstrdup(file) : NULL;
+        at = json_object_get(at, "file");
+    }
+    return NULL;
+}
+
+static int
+add_image(const json_t *image, struct hv_disk_view *view, struct error *err)
+{
+    const char *name = json_string_value(json_object_get(image, "filename"));
+    AUTO_FREE char *file = name != NULL ? plain_name(name) : NULL;
+    size_t count = view->qemu_count;
+
+    if (file == NULL)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "QEMU has '%s' in a chain, which is not a file",
+                         name != NULL ? name : "(nothing)");
+    if (count > 0 && strcmp(view->qemu_chain[count - 1], file) == 0)
+        return 0;
+    if (count == CHAIN_MAX)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "a chain of more than %d files", CHAIN_MAX);
+    view->qemu_chain = xrealloc(view->qemu_chain, (count + 1) * sizeof(char *));
+    view->qemu_chain[view->qemu_count++] = steal(&file);
+    return 0;
+}
+
+static int
+read_chain(const json_t *device, struct hv_disk_view *view, struct error *err)
+{
+    const json_t *inserted = json_object_get(device, "inserted");
+    const json_t *image = json_object_get(inserted, "image");
+
+    while (image != NULL) {
+        if (add_image(image, view, err) < 0)
+            return -1;
+        image = json_object_get(image, "backing-image");
+    }
+    return 0;
+}
+
+static int
+find_device(const json_t *reply, const char *alias, struct hv_disk_view *view,
+            struct error *err)
+{
+    const json_t *devices = json_object_get(reply, "return");
+
+    if (!json_is_array(devices))
+        return error_set(err, ERROR_IO, "QEMU does not answer query-block");
+    for (size_t i = 0; i < json_array_size(devices); i++) {
+        const json_t *device = json_array_get(devices, i);
+        const char *qdev = json_string_value(json_object_get(device, "qdev"));
+
+        if (qdev != NULL && has_component(qdev, alias))
+            return read_chain(device, view, err);
+    }
+    return error_set(err, ERROR_IO, "QEMU knows no device '%s'", alias);
+}
+
+int
+lv_qemu_chain(const struct lv_call *call, const char *alias,
+              struct hv_disk_view *ret_view, struct error *err)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_JSON json_t *reply = NULL;
+
+    if (virDomainQemuMonitorCommand(
+            call->domain, "{\"execute\":\"query-block\"}", &text,
+            VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
+        return lv_fail(err, "ask QEMU of machine '%s' for its disks",
+                       call->name);
+    reply = json_loads(text, 0, NULL);
+    return find_device(reply, alias, ret_view, err);
+}
+
+static int
+inactive_view(const struct lv_call *call, const char *target,
+              struct hv_disk_view *ret, struct error *err)
+{
+    AUTO_FREE char *xml = lv_inactive_xml(call, err);
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    const struct hv_disk *disk;
+
+    if (xml == NULL || domain_xml_parse(xml, &machine, err) < 0)
+        return -1;
+    disk = hv_machine_find_disk(machine, target);
+    if (disk != NULL)
+        ret->inactive_top = xstrdup_null(disk->source);
+    return 0;
+}
+
+static int
+view(const struct lv_call *call, const char *target, struct hv_disk_view *ret,
+     struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    const struct hv_disk *disk;
+
+    if (lv_machine(call, &machine, err) < 0)
+        return -1;
+    disk = hv_machine_find_disk(machine, target);
+    if (disk == NULL)
+        return error_set(err, ERROR_NOT_FOUND, "machine '%s' has no disk '%s'",
+                         machine->name, target);
+    if (machine->persistent && inactive_view(call, target, ret, err) < 0)
+        return -1;
+    if (machine->state == HV_STOPPED)
+        return 0;
+    ret->live_top = xstrdup_null(disk->source);
+    if (disk->source == NULL)
+        return 0;
+    if (disk->alias == NULL)
+        return error_set(err, ERROR_UNSUPPORTED, "disk '%s' has no alias",
+                         target);
+    return lv_qemu_chain(call, disk->alias, ret, err);
+}
+
+int
+lv_op_view(struct hv *hv, const char *uuid, const char *target,
+           struct hv_disk_view *ret, struct error *err)
+{
+    struct lv_call call;
+
+    if (lv_begin(hv, uuid, &call, err) < 0)
+        return -1;
+    return lv_end(&call, view(&call, target, ret, err), err);
+}
