@@ -78,7 +78,7 @@ image_list() {
         debugfs -R "rdump / $tree" "$raw" 2>/dev/null >&2 &&
         "$VARVE_LAB_CACHE/guest-tool" list "$tree" "$2"
     status=$?
-    [ "$status" = 0 ] || echo "image_list: '$1' is damaged" >&2
+    [ "$status" = 0 ] || trouble "'$1' has no sound file system"
     rm -rf "$raw" "$tree" "$tree.fsck"
     return "$status"
 }

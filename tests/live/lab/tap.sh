@@ -14,7 +14,9 @@ row() {
     shift 2
     started=$(now_ms)
     ROW_FAILED=0
+    rm -f "$LAB/tmp/trouble"
     "$@" || failed "$1 returned $?"
+    [ ! -s "$LAB/tmp/trouble" ] || failed "$(<"$LAB/tmp/trouble")"
     took=$(($(now_ms) - started))
     TAP_ROWS=$((TAP_ROWS + 1))
     if [ "$ROW_FAILED" -gt 0 ]; then
@@ -35,6 +37,12 @@ failed() {
     ROW_FAILED=$((ROW_FAILED + 1))
     note "failed: $*"
     return 0
+}
+
+# trouble TEXT...: a helper could not do its work, perhaps in a subshell whose
+# status nobody looks at; the row fails, lest two empty texts be "the same".
+trouble() {
+    printf '%s\n' "$*" >>"$LAB/tmp/trouble"
 }
 
 # check TEXT COMMAND...: the command must succeed; what it prints is shown only

@@ -124,11 +124,11 @@ gx() {
 
     request=$(jq -nc --arg command "$2" '{execute: "guest-exec", arguments: {
         path: "/bin/sh", arg: ["-c", $command], "capture-output": true}}')
-    reply=$(virsh -q qemu-agent-command "$1" "$request") || return 99
+    reply=$(agent "$1" "$request") || return 99
     pid=$(jq .return.pid <<<"$reply")
     request="{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":$pid}}"
     until
-        reply=$(virsh -q qemu-agent-command "$1" "$request") || return 99
+        reply=$(agent "$1" "$request") || return 99
         [ "$(jq .return.exited <<<"$reply")" = true ]
     do
         sleep 0.03
@@ -138,10 +138,19 @@ gx() {
     return "$(jq '.return.exitcode // 98' <<<"$reply")"
 }
 
+# agent NAME REQUEST: one command of the guest agent.
+agent() {
+    virsh -q qemu-agent-command --timeout 30 "$1" "$2" 2>"$LAB/tmp/agent" &&
+        return 0
+    trouble "agent of '$1': $(<"$LAB/tmp/agent")"
+    return 1
+}
+
 # gput NAME PATH SEED KIB: a file with contents made from SEED is on the
 # guest's disk (written and synced).
 gput() {
-    gx "$1" "guest-tool fill '$2' $3 $(($4 * 1024)) && sync"
+    gx "$1" "guest-tool fill '$2' $3 $(($4 * 1024)) && sync" ||
+        trouble "'$2' was not written in '$1'"
 }
 
 # grm NAME PATH...: files are gone from the guest's disk.
@@ -149,7 +158,7 @@ grm() {
     local vm=$1
 
     shift
-    gx "$vm" "rm $* && sync"
+    gx "$vm" "rm $* && sync" || trouble "$* was not removed in '$vm'"
 }
 
 # gls NAME: the guest's listing, read from its disks and not from its memory.
@@ -168,8 +177,7 @@ seed_sum() {
 
 # frozen_state NAME: thawed or frozen, as the guest says.
 frozen_state() {
-    virsh -q qemu-agent-command "$1" '{"execute":"guest-fsfreeze-status"}' |
-        jq -r .return
+    agent "$1" '{"execute":"guest-fsfreeze-status"}' | jq -r .return
 }
 
 # disks_of NAME: the device names of its disks.
@@ -185,8 +193,10 @@ disk_of() {
         awk -v device="$2" '$1 == device {print $2}'
 }
 
-# qemu_disk_of NAME DEVICE: the file that QEMU itself has on top.
-qemu_disk_of() {
+# qemu_chain_of NAME DEVICE: the files that QEMU itself has open for the disk,
+# top first.  It has what libvirt told it, which need not be what the images'
+# headers say.
+qemu_chain_of() {
     local alias
 
     alias=$(virsh -q dumpxml "$1" | awk -v device="$2" '
@@ -194,8 +204,11 @@ qemu_disk_of() {
         index($0, "<target dev=" "\047" device "\047") {found = 1}
         found && /<alias name=/ {split($0, part, "\047"); print part[2]; exit}')
     virsh -q qemu-monitor-command "$1" '{"execute":"query-block"}' |
-        jq -r --arg alias "/machine/peripheral/$alias/" \
-            '.return[] | select(.qdev | startswith($alias)) | .inserted.file'
+        jq -r --arg alias "/machine/peripheral/$alias/" '
+            .return[] | select(.qdev | startswith($alias)) | .inserted.image |
+            recurse(."backing-image" // empty) | .filename |
+            if startswith("json:") then .[5:] | fromjson | .file.filename
+            else . end'
 }
 
 # vm_files NAME: its listing, from the guest or from its disks.
@@ -232,26 +245,47 @@ vm_depth() {
     echo "$depths"
 }
 
-# views_agree NAME: QEMU, the live XML and the inactive XML name the same file
-# for every disk; when it is stopped, every file of its chains is sound (what a
-# running QEMU has not flushed yet would look like errors).
-views_agree() {
-    local disk live inactive qemu
+# xml_chain_of NAME DEVICE [inactive]: the files that libvirt names for it, top
+# first: the disk's source, then those of its <backingStore>, if it has one.
+xml_chain_of() {
+    virsh -q dumpxml ${3:+--inactive} "$1" | awk -v device="$2" '
+        BEGIN {FS = "\047"}
+        /<disk / {files = ""}
+        /<source file=/ {files = files $2 "\n"}
+        /<target dev=/ {found = $2 == device}
+        /<\/disk>/ && found {printf "%s", files; exit}'
+}
 
+# views_agree NAME: for every disk, QEMU, the live XML, the inactive XML and
+# the headers of the images name the same files (the inactive XML may name the
+# top one only; a <backingStore> there that is stale keeps the machine from
+# starting, or starts it on a wrong chain).  When it is stopped, every file is
+# sound (what a running QEMU has not flushed yet would look like errors).
+views_agree() {
+    local disk chain running=no
+
+    ! vm_is "$1" running || running=yes
     for disk in $(disks_of "$1"); do
-        live=$(disk_of "$1" "$disk")
-        inactive=$(disk_of "$1" "$disk" inactive)
-        qemu=$live
-        vm_is "$1" running && qemu=$(qemu_disk_of "$1" "$disk")
-        if [ "$live" != "$inactive" ] || [ "$live" != "$qemu" ]; then
-            note "views of $disk: live $live, inactive $inactive, QEMU $qemu"
+        chain=$(chain_of "$(disk_of "$1" "$disk")")
+        if [ $running = yes ]; then
+            view_is "$disk" "$chain" QEMU "$(qemu_chain_of "$1" "$disk")" &&
+                view_is "$disk" "$chain" "live XML" \
+                    "$(xml_chain_of "$1" "$disk")" || return 1
+        elif ! image_check "${chain%%$'\n'*}"; then
+            echo "qemu-img check finds errors in: $chain"
             return 1
         fi
-        if vm_is "$1" 'shut off' && ! image_check "$live"; then
-            note "qemu-img check of $disk finds errors"
-            return 1
-        fi
+        view_is "$disk" "$chain" "inactive XML" \
+            "$(xml_chain_of "$1" "$disk" inactive)" || return 1
     done
+}
+
+# view_is DEVICE CHAIN WHO FOUND: all of the chain, or its top alone.
+view_is() {
+    [ "$4" = "$2" ] || [ "$4" = "${2%%$'\n'*}" ] && return 0
+    echo "$1: the headers say:" "$2"
+    echo "$3 says:" "$4"
+    return 1
 }
 
 # pool_strays: image files on primary storage that no machine's chain holds.
