@@ -69,7 +69,7 @@ static void
 a_base_reads_as_the_chain_did_in_every_flavour(void)
 {
     struct image_chain chain;
-    uint64_t rounds = from_environment("ROUNDS", 12);
+    uint64_t rounds = from_environment("ROUNDS", 10);
     uint64_t first = from_environment("SEED", 1);
 
     image_chain_init(&chain, &scratch);
