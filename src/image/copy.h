@@ -31,21 +31,29 @@ struct copy_progress {
 };
 
 struct copy_options {
-    unsigned threads;    /* 0: the number of processors */
-    uint64_t rate_limit; /* bytes of source a second; 0: none */
-    enum digest_algorithm algorithm;
+    unsigned threads;               /* 0: the number of processors */
+    uint64_t rate_limit;            /* bytes of source a second; 0: none */
     struct copy_progress *progress; /* borrowed; or NULL */
+    /* copy_to_raw: owner and mode are those of this file; or NULL: 0600. */
+    const char *mode_like;
 };
 
 /**
  * copy_to_qcow2(source, only, writer, builder, options, err):
  * Store `source` into `writer`: all of it with only == NULL, else just the
- * ranges in `only` (aligned outward to 64 KiB).  Digests of every leaf looked
- * at go to `builder` (or NULL).  A range in `only` that reads as zero is
- * stored as zero clusters.  Finishing writer and builder is the caller's.
+ * ranges in `only` (aligned outward to 64 KiB, or clusters if they are
+ * larger).  Digests of every leaf looked at go to `builder` (or NULL).  A
+ * range in `only` that reads as zero is stored as zero clusters.  If the disk
+ * is smaller than that of the builder's parent, the leaf that its end cuts is
+ * looked at too.  Finishing writer and builder is the caller's.
  *
- * Returns:    0, or -1 with *err set to ERROR_CANCELLED, ERROR_NO_SPACE,
- *             ERROR_IO, ERROR_CORRUPT.
+ * `source` is the whole disk (a layer with its backing files), also with
+ * `only`.  The writer's size is the source's, rounded up to 512.
+ *
+ * Returns:    0, or -1 with *err set to the first error of any thread:
+ *               ERROR_INVALID    the sizes differ;
+ *               ERROR_CANCELLED, ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT.
+ *             Then writer and builder can only be freed.
  */
 int copy_to_qcow2(struct blockdev *source, const struct extents *only,
                   struct qcow2_writer *writer, struct digest_builder *builder,
@@ -54,8 +62,12 @@ int copy_to_qcow2(struct blockdev *source, const struct extents *only,
 
 /**
  * copy_to_raw(source, path, builder, options, err):
- * Make the new raw file `path` (O_EXCL, sparse) with the content of `source`,
- * and sync it.
+ * Make the new raw file `path` (O_EXCL, sparse) with the content of `source`.
+ *
+ * Durability: on 0 the file's content survives a power cut; its name is the
+ *             caller's to sync.  Otherwise no file is left.
+ * Returns:    0, or -1 with *err set to ERROR_CONFLICT (the path exists),
+ *             ERROR_CANCELLED, ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT.
  */
 int copy_to_raw(struct blockdev *source, const char *path,
                 struct digest_builder *builder,
@@ -71,7 +83,8 @@ struct copy_mismatch {
 
 /**
  * copy_verify(source, index, options, ret_mismatch, err):
- * Read everything once and compare with the index.
+ * Read everything once and compare with the index.  Where one of the two ends
+ * before the other, all leaves of the other are wrong.
  *
  * Returns:    0 when all was read (ret_mismatch tells the result), or -1 when
  *             it could not be read.

@@ -152,10 +152,7 @@ qcow2_writer_store(struct qcow2_writer *writer, const uint8_t *bytes,
 {
     if (fault_here("writer.data.space"))
         return error_set_errno(err, errno, "write '%s'", writer->path);
-    if (newfile_write(writer->fd, bytes, length, offset, writer->path, err) < 0)
-        return -1;
-    atomic_fetch_add_explicit(&writer->written, length, memory_order_relaxed);
-    return 0;
+    return newfile_write(writer->fd, bytes, length, offset, writer->path, err);
 }
 
 uint64_t
@@ -260,14 +257,17 @@ need_table(struct qcow2_writer *writer, uint64_t cluster,
 }
 
 static int
-put_zero(struct qcow2_writer *writer, uint64_t cluster,
-         struct qcow2_writer_batch *batch, struct error *err)
+put_zeros(struct qcow2_writer *writer, const struct qcow2_writer_item *item,
+          struct qcow2_writer_batch *batch, struct error *err)
 {
     if (writer->backing_name == NULL)
         return 0; /* unallocated reads as zero */
-    if (need_table(writer, cluster, batch, err) < 0)
-        return -1;
-    qcow2_writer_tables_set(&writer->tables, cluster, QCOW2_L2_ZERO);
+    for (uint64_t i = 0; i < item->count; i++) {
+        if (need_table(writer, item->cluster + i, batch, err) < 0)
+            return -1;
+        qcow2_writer_tables_set(&writer->tables, item->cluster + i,
+                                QCOW2_L2_ZERO);
+    }
     return 0;
 }
 
@@ -293,6 +293,8 @@ put_item(struct qcow2_writer *writer, const struct qcow2_writer_item *item,
         .length = item->length,
     };
     stage->fill += item->length;
+    atomic_fetch_add_explicit(&writer->written, item->length,
+                              memory_order_relaxed);
     return 0;
 }
 
@@ -307,9 +309,9 @@ qcow2_writer_append(struct qcow2_writer_batch *batch, struct error *err)
         int result;
 
         assert(item->cluster >= writer->next_cluster);
-        writer->next_cluster = item->cluster + 1;
+        writer->next_cluster = item->cluster + item->count;
         result = item->kind == QCOW2_WRITER_KIND_ZERO
-                     ? put_zero(writer, item->cluster, batch, err)
+                     ? put_zeros(writer, item, batch, err)
                      : put_item(writer, item, batch, err);
         if (result < 0)
             return -1;
@@ -320,23 +322,30 @@ qcow2_writer_append(struct qcow2_writer_batch *batch, struct error *err)
     return 0;
 }
 
+/* The batch for those who have only one thread, made when it is needed. */
+static struct qcow2_writer_batch *
+own_batch(struct qcow2_writer *writer, struct error *err)
+{
+    if (writer->own == NULL)
+        writer->own = qcow2_writer_batch_new(writer, err);
+    return writer->own;
+}
+
 int
 qcow2_writer_write(struct qcow2_writer *writer, const void *buffer,
                    uint64_t offset, size_t length, struct error *err)
 {
+    struct qcow2_writer_batch *batch = own_batch(writer, err);
     const uint8_t *bytes = buffer;
 
-    if (writer->own == NULL) {
-        writer->own = qcow2_writer_batch_new(writer, err);
-        if (writer->own == NULL)
-            return -1;
-    }
+    if (batch == NULL)
+        return -1;
     while (length > 0) {
         size_t part = MIN(length, QCOW2_WRITER_BATCH_MAX);
 
-        if (qcow2_writer_encode(writer->own, bytes, offset, part, err) < 0 ||
-            qcow2_writer_append(writer->own, err) < 0 ||
-            qcow2_writer_flush(writer->own, err) < 0)
+        if (qcow2_writer_encode(batch, bytes, offset, part, err) < 0 ||
+            qcow2_writer_append(batch, err) < 0 ||
+            qcow2_writer_flush(batch, err) < 0)
             return -1;
         bytes += part;
         offset += part;
@@ -349,16 +358,12 @@ int
 qcow2_writer_zero(struct qcow2_writer *writer, uint64_t offset, uint64_t length,
                   struct error *err)
 {
-    uint32_t bits = writer->layout.cluster_bits;
-    uint64_t end = round_up(offset + length, (uint64_t)1 << bits) >> bits;
+    struct qcow2_writer_batch *batch = own_batch(writer, err);
 
-    assert((offset & (qcow2_writer_cluster_size(writer) - 1)) == 0);
-    assert(offset + length <= writer->layout.size && !writer->finished);
-    assert(offset >> bits >= writer->next_cluster);
-    if (writer->backing_name != NULL)
-        for (uint64_t i = offset >> bits; i < end; i++)
-            if (put_zero(writer, i, NULL, err) < 0)
-                return -1;
-    writer->next_cluster = end;
-    return 0;
+    if (batch == NULL)
+        return -1;
+    qcow2_writer_encode_zero(batch, offset, length);
+    if (qcow2_writer_append(batch, err) < 0)
+        return -1;
+    return qcow2_writer_flush(batch, err);
 }

@@ -67,7 +67,7 @@ uint64_t qcow2_writer_size(const struct qcow2_writer *writer) NONNULL(1);
 size_t qcow2_writer_cluster_size(const struct qcow2_writer *writer) NONNULL(1);
 bool qcow2_writer_has_backing(const struct qcow2_writer *writer) NONNULL(1);
 
-/* Bytes stored so far.  Any thread. */
+/* Bytes of data that have a place so far, as they are stored.  Any thread. */
 uint64_t qcow2_writer_written(const struct qcow2_writer *writer) NONNULL(1);
 
 /**
@@ -119,6 +119,12 @@ void qcow2_writer_batch_free(struct qcow2_writer_batch *batch);
 int qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
                         uint64_t offset, size_t length, struct error *err)
     MUST_CHECK NONNULL(1, 2, 5);
+
+/* A range that reads as zero, as in qcow2_writer_zero; at most
+ * QCOW2_WRITER_ZEROS_MAX that do not touch between two appends. */
+#define QCOW2_WRITER_ZEROS_MAX 64
+void qcow2_writer_encode_zero(struct qcow2_writer_batch *batch, uint64_t offset,
+                              uint64_t length) NONNULL(1);
 
 /**
  * qcow2_writer_append(batch, err):

@@ -80,7 +80,8 @@ qcow2_writer_batch_new(struct qcow2_writer *writer, struct error *err)
 
     batch->writer = writer;
     batch->items =
-        xcalloc(QCOW2_WRITER_BATCH_MAX >> writer->layout.cluster_bits,
+        xcalloc((QCOW2_WRITER_BATCH_MAX >> writer->layout.cluster_bits) +
+                    QCOW2_WRITER_ZEROS_MAX,
                 sizeof(*batch->items));
     while (batch->spare_count < QCOW2_WRITER_SPARES)
         batch->spares[batch->spare_count++] =
@@ -133,35 +134,55 @@ compress_cluster(struct qcow2_writer_batch *batch, const uint8_t *cluster,
     return max - batch->zlib->avail_out;
 }
 
+/* Zero clusters, in one item as long as they touch. */
+static void
+add_zeros(struct qcow2_writer_batch *batch, uint64_t cluster, uint64_t count)
+{
+    struct qcow2_writer_item *last =
+        batch->item_count > 0 ? &batch->items[batch->item_count - 1] : NULL;
+
+    if (last != NULL && last->kind == QCOW2_WRITER_KIND_ZERO &&
+        last->cluster + last->count == cluster) {
+        last->count += count;
+        return;
+    }
+    batch->items[batch->item_count++] = (struct qcow2_writer_item){
+        .cluster = cluster,
+        .count = count,
+        .kind = QCOW2_WRITER_KIND_ZERO,
+    };
+}
+
 static void
 encode_cluster(struct qcow2_writer_batch *batch, const uint8_t *cluster,
                uint64_t number)
 {
     size_t size = qcow2_writer_cluster_size(batch->writer);
-    struct qcow2_writer_item *item = &batch->items[batch->item_count++];
-    uint8_t *to;
-    size_t length;
-
-    *item = (struct qcow2_writer_item){
+    struct qcow2_writer_item item = {
         .cluster = number,
+        .count = 1,
         .bytes = cluster,
         .length = (uint32_t)size,
         .kind = QCOW2_WRITER_KIND_PLAIN,
     };
+
     if (zeros_only(cluster, size)) {
-        item->kind = QCOW2_WRITER_KIND_ZERO;
+        add_zeros(batch, number, 1);
         return;
     }
-    if (!batch->writer->compress)
-        return;
-    to = batch->packed + batch->packed_fill;
-    length = compress_cluster(batch, cluster, size, to, size - size / 64);
-    if (length == 0)
-        return;
-    item->bytes = to;
-    item->length = (uint32_t)length;
-    item->kind = QCOW2_WRITER_KIND_COMPRESSED;
-    batch->packed_fill += length;
+    if (batch->writer->compress) {
+        uint8_t *to = batch->packed + batch->packed_fill;
+        size_t length =
+            compress_cluster(batch, cluster, size, to, size - size / 64);
+
+        if (length > 0) {
+            item.bytes = to;
+            item.length = (uint32_t)length;
+            item.kind = QCOW2_WRITER_KIND_COMPRESSED;
+            batch->packed_fill += length;
+        }
+    }
+    batch->items[batch->item_count++] = item;
 }
 
 int
@@ -192,6 +213,22 @@ qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
         encode_cluster(batch, batch->tail, number);
     }
     return 0;
+}
+
+void
+qcow2_writer_encode_zero(struct qcow2_writer_batch *batch, uint64_t offset,
+                         uint64_t length)
+{
+    size_t size = qcow2_writer_cluster_size(batch->writer);
+    uint64_t disk = batch->writer->layout.size;
+
+    assert(offset % size == 0 && length <= disk && offset <= disk - length);
+    assert(length % size == 0 || offset + length == disk);
+    if (length == 0)
+        return;
+    add_zeros(batch, offset / size, (length + size - 1) / size);
+    assert(batch->item_count <=
+           QCOW2_WRITER_BATCH_MAX / size + QCOW2_WRITER_ZEROS_MAX);
 }
 
 int

@@ -109,8 +109,9 @@ enum qcow2_writer_kind {
 
 struct qcow2_writer_item {
     uint64_t cluster;
+    uint64_t count;       /* of clusters; 1 unless they are zero */
     const uint8_t *bytes; /* borrowed from the batch or its caller */
-    uint32_t length;
+    uint32_t length;      /* of bytes */
     enum qcow2_writer_kind kind;
 };
 

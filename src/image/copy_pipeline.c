@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every worker does the same in a loop:
+ *
+ *   1. take a ticket: the next number and the next window of the disk (under
+ *      the lock);
+ *   2. read the window, find zeros, compute digests, and do the sink's work
+ *      (compress), all in buffers of its own;
+ *   3. wait until its number is up, and commit (under the lock);
+ *   4. let the next one in, and do what can be done after (write).
+ *
+ * So everything that costs is parallel, and everything that has an order is
+ * ordered: digests come to their builder ascending, and places in an image do
+ * not depend on the number of threads.  Memory is what the workers have in
+ * hand.  Nobody spins: a worker waits for its turn on one condition.
+ *
+ * The first error is kept, everybody else notices at the next step and leaves;
+ * whoever waits for a turn that will not come is woken.  The calling thread is
+ * one of the workers, so that a small copy makes no thread at all.
+ *
+ * The rate is kept by giving each window a time before which it is not read;
+ * time that was not used is not saved up.  Ranges that are zero by the map are
+ * not counted, they load nobody.
+ */
+#include "image/copy_pipeline.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/lock.h"
+#include "base/memory.h"
+#include "image/copy_cursor.h"
+#include "image/newfile.h"
+#include "image/zeros.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORKERS_MAX 64u
+
+/* How long a cancelled copy may go on waiting for its rate. */
+#define WAIT_MS 50
+
+struct pipeline {
+    const struct copy_job *job;
+    const struct copy_sink *sink;
+    void *context;
+    struct copy_progress *progress; /* borrowed, never NULL */
+    uint64_t read_before;           /* by the source */
+
+    struct lock lock;
+    struct signal turn_came;
+    struct copy_cursor cursor; /* under lock, as all below */
+    uint64_t next_ticket;
+    uint64_t turn;      /* the ticket that may commit */
+    int64_t free_at_us; /* the rate allows nothing before */
+    bool failed;
+    struct error error;
+};
+
+struct worker {
+    struct pipeline *pipeline;
+    void *own; /* the sink's */
+    uint64_t ticket;
+    struct copy_window window;
+};
+
+/* -- under the lock ----------------------------------------------------- */
+
+static int check_locked(const struct pipeline *pipeline, struct error *err)
+    REQUIRES(pipeline->lock);
+
+static int
+check_locked(const struct pipeline *pipeline, struct error *err)
+{
+    if (pipeline->failed) {
+        *err = pipeline->error;
+        return -1;
+    }
+    if (atomic_load_explicit(&pipeline->progress->cancel, memory_order_relaxed))
+        return error_set(err, ERROR_CANCELLED, "cancelled");
+    return 0;
+}
+
+/* Wait until the rate allows to read `length` more bytes. */
+static int wait_for_rate_locked(struct pipeline *pipeline, size_t length,
+                                struct error *err) REQUIRES(pipeline->lock);
+
+static int
+wait_for_rate_locked(struct pipeline *pipeline, size_t length,
+                     struct error *err)
+{
+    uint64_t rate = pipeline->job->options->rate_limit;
+    int64_t now = clock_monotonic_us();
+    int64_t start;
+
+    if (rate == 0)
+        return 0;
+    start = MAX(now, pipeline->free_at_us);
+    pipeline->free_at_us =
+        start + (int64_t)((double)length * 1e6 / (double)rate);
+    while (now < start) {
+        int64_t wait_ms = MIN((start - now + 999) / 1000, (int64_t)WAIT_MS);
+
+        if (check_locked(pipeline, err) < 0)
+            return -1;
+        /* A turn that comes wakes us too early: the loop looks again. */
+        (void)signal_wait_until(&pipeline->turn_came, &pipeline->lock,
+                                clock_monotonic_ms() + wait_ms);
+        now = clock_monotonic_us();
+    }
+    return 0;
+}
+
+static int take_ticket_locked(struct pipeline *pipeline, struct worker *worker,
+                              struct error *err) REQUIRES(pipeline->lock);
+
+static int
+take_ticket_locked(struct pipeline *pipeline, struct worker *worker,
+                   struct error *err)
+{
+    int found;
+
+    if (check_locked(pipeline, err) < 0)
+        return -1;
+    found = copy_cursor_next(&pipeline->cursor, pipeline->job->window,
+                             &worker->window, err);
+    if (found <= 0)
+        return found;
+    worker->ticket = pipeline->next_ticket++;
+    if (wait_for_rate_locked(pipeline, worker->window.length, err) < 0)
+        return -1;
+    return 1;
+}
+
+static int commit_locked(struct pipeline *pipeline, struct worker *worker,
+                         struct error *err) REQUIRES(pipeline->lock);
+
+static int
+commit_locked(struct pipeline *pipeline, struct worker *worker,
+              struct error *err)
+{
+    for (;;) {
+        if (check_locked(pipeline, err) < 0)
+            return -1;
+        if (pipeline->turn == worker->ticket)
+            break;
+        signal_wait(&pipeline->turn_came, &pipeline->lock);
+    }
+    if (fault_here("copy.commit"))
+        return error_set_errno(err, errno, "copy '%s'",
+                               blockdev_name(pipeline->job->source));
+    if (pipeline->sink->commit != NULL &&
+        pipeline->sink->commit(pipeline->context, worker->own, &worker->window,
+                               err) < 0)
+        return -1;
+    pipeline->turn++;
+    signal_wake_all(&pipeline->turn_came);
+    return 0;
+}
+
+/* -- the steps ---------------------------------------------------------- */
+
+/* 1 when there is something to do, 0 when all is done. */
+static int
+take_ticket(struct worker *worker, struct error *err)
+{
+    struct pipeline *pipeline = worker->pipeline;
+    int result;
+
+    lock_take(&pipeline->lock);
+    result = take_ticket_locked(pipeline, worker, err);
+    lock_give(&pipeline->lock);
+    return result;
+}
+
+static int
+commit(struct worker *worker, struct error *err)
+{
+    struct pipeline *pipeline = worker->pipeline;
+    int result;
+
+    lock_take(&pipeline->lock);
+    result = commit_locked(pipeline, worker, err);
+    lock_give(&pipeline->lock);
+    return result;
+}
+
+static int
+read_window(struct worker *worker, struct error *err)
+{
+    const struct copy_job *job = worker->pipeline->job;
+    struct copy_window *window = &worker->window;
+
+    if (fault_here("copy.read"))
+        return error_set_errno(err, errno, "read '%s'",
+                               blockdev_name(job->source));
+    for (size_t i = 0; i < window->piece_count; i++) {
+        const struct copy_piece *piece = &window->pieces[i];
+        size_t end = i + 1 < window->piece_count ? window->pieces[i + 1].at
+                                                 : window->length;
+
+        if (piece->zero)
+            continue;
+        if (blockdev_read(job->source, window->bytes + piece->at,
+                          end - piece->at, piece->offset, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void
+digest_window(struct worker *worker)
+{
+    const struct copy_job *job = worker->pipeline->job;
+    struct copy_window *window = &worker->window;
+
+    for (size_t i = 0; i * DIGEST_LEAF_SIZE < window->length; i++) {
+        const uint8_t *leaf = window->bytes + i * DIGEST_LEAF_SIZE;
+
+        window->leaf_zero[i] = zeros_only(leaf, DIGEST_LEAF_SIZE);
+        if (window->leaf_zero[i])
+            memset(&window->digests[i], 0, sizeof(window->digests[i]));
+        else if (job->digests)
+            digest_leaf(job->algorithm, leaf, &window->digests[i]);
+    }
+}
+
+static void
+add_to(_Atomic uint64_t *counter, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(counter, bytes, memory_order_relaxed);
+}
+
+static void
+report(const struct worker *worker)
+{
+    const struct pipeline *pipeline = worker->pipeline;
+    const struct copy_window *window = &worker->window;
+    struct copy_progress *progress = pipeline->progress;
+    uint64_t done = 0;
+    uint64_t zero = 0;
+
+    for (size_t i = 0; i < window->piece_count; i++) {
+        const struct copy_piece *piece = &window->pieces[i];
+
+        done += piece->length;
+        if (piece->zero) {
+            zero += piece->length;
+            continue;
+        }
+        for (uint64_t at = 0; at < piece->length; at += DIGEST_LEAF_SIZE)
+            if (window->leaf_zero[(piece->at + at) / DIGEST_LEAF_SIZE])
+                zero += MIN((uint64_t)DIGEST_LEAF_SIZE, piece->length - at);
+    }
+    add_to(&progress->done, done);
+    add_to(&progress->zero, zero);
+    atomic_store_explicit(&progress->read,
+                          blockdev_bytes_read(pipeline->job->source) -
+                              pipeline->read_before,
+                          memory_order_relaxed);
+    if (pipeline->sink->written != NULL)
+        atomic_store_explicit(&progress->written,
+                              pipeline->sink->written(pipeline->context),
+                              memory_order_relaxed);
+}
+
+/* One window from ticket to end: 1 done, 0 there is none, -1 failed. */
+static int
+step(struct worker *worker, struct error *err)
+{
+    const struct pipeline *pipeline = worker->pipeline;
+    const struct copy_sink *sink = pipeline->sink;
+    int found = take_ticket(worker, err);
+
+    if (found <= 0)
+        return found;
+    if (read_window(worker, err) < 0)
+        return -1;
+    digest_window(worker);
+    if (sink->work != NULL &&
+        sink->work(pipeline->context, worker->own, &worker->window, err) < 0)
+        return -1;
+    if (commit(worker, err) < 0)
+        return -1;
+    if (sink->after != NULL &&
+        sink->after(pipeline->context, worker->own, err) < 0)
+        return -1;
+    report(worker);
+    return 1;
+}
+
+/* -- workers ------------------------------------------------------------ */
+
+static int
+work(struct worker *worker, struct error *err)
+{
+    struct pipeline *pipeline = worker->pipeline;
+    int result;
+
+    worker->window.bytes = xaligned(NEWFILE_ALIGN, pipeline->job->window);
+    if (pipeline->sink->worker_new != NULL) {
+        worker->own = pipeline->sink->worker_new(pipeline->context, err);
+        if (worker->own == NULL)
+            return -1;
+    }
+    do
+        result = step(worker, err);
+    while (result > 0);
+    return result;
+}
+
+static void *
+worker_main(void *argument)
+{
+    struct pipeline *pipeline = argument;
+    struct worker *worker = xcalloc(1, sizeof(*worker));
+    struct error err = ERROR_INIT;
+
+    worker->pipeline = pipeline;
+    if (work(worker, &err) < 0) {
+        lock_take(&pipeline->lock);
+        if (!pipeline->failed) {
+            pipeline->failed = true;
+            pipeline->error = err;
+        }
+        signal_wake_all(&pipeline->turn_came);
+        lock_give(&pipeline->lock);
+    }
+    if (worker->own != NULL)
+        pipeline->sink->worker_free(worker->own);
+    free(worker->window.bytes);
+    free(worker);
+    return NULL;
+}
+
+/* As many as asked for, or processors; no more than there is work for. */
+static unsigned
+count_workers(const struct copy_job *job, uint64_t total)
+{
+    uint64_t count = job->options->threads;
+    cpu_set_t processors;
+
+    if (count == 0) {
+        CPU_ZERO(&processors);
+        count = 1;
+        if (sched_getaffinity(0, sizeof(processors), &processors) == 0)
+            count = (uint64_t)CPU_COUNT(&processors);
+    }
+    count = MIN(count, total / job->window + 1);
+    return (unsigned)MIN(count, (uint64_t)WORKERS_MAX);
+}
+
+static void
+run_workers(struct pipeline *pipeline, unsigned count)
+{
+    pthread_t threads[WORKERS_MAX];
+    unsigned started = 0;
+
+    while (started + 1 < count &&
+           pthread_create(&threads[started], NULL, worker_main, pipeline) == 0)
+        started++; /* with fewer it takes longer, that is all */
+    (void)worker_main(pipeline);
+    while (started > 0)
+        (void)pthread_join(threads[--started], NULL); /* they exist */
+}
+
+int
+copy_pipeline_run(const struct copy_job *job, const struct copy_sink *sink,
+                  void *context, struct error *err)
+{
+    struct copy_progress unwatched = {.total = 0};
+    struct pipeline pipeline = {
+        .job = job,
+        .sink = sink,
+        .context = context,
+        .progress = job->options->progress != NULL ? job->options->progress
+                                                   : &unwatched,
+        .read_before = blockdev_bytes_read(job->source),
+        .error = ERROR_INIT,
+    };
+    uint64_t total;
+
+    assert(job->window <= COPY_WINDOW_MAX && job->window % job->unit == 0 &&
+           job->unit % DIGEST_LEAF_SIZE == 0);
+    lock_init(&pipeline.lock);
+    signal_init(&pipeline.turn_came);
+    copy_cursor_init(&pipeline.cursor, job->source, job->only, job->unit);
+    total = copy_cursor_total(&pipeline.cursor);
+    atomic_store(&pipeline.progress->total, total);
+    atomic_store(&pipeline.progress->done, 0);
+    atomic_store(&pipeline.progress->zero, 0);
+
+    run_workers(&pipeline, count_workers(job, total));
+
+    copy_cursor_release(&pipeline.cursor);
+    signal_release(&pipeline.turn_came);
+    lock_release(&pipeline.lock);
+    if (!pipeline.failed)
+        return 0;
+    *err = pipeline.error;
+    return -1;
+}
+
+int
+copy_pipeline_digest(const struct copy_window *window,
+                     struct digest_builder *builder, struct error *err)
+{
+    for (size_t i = 0; i < window->piece_count; i++) {
+        const struct copy_piece *piece = &window->pieces[i];
+        uint64_t leaf = piece->offset / DIGEST_LEAF_SIZE;
+        uint64_t count = digest_leaves(piece->length);
+
+        if (piece->zero) {
+            if (digest_builder_add_zero_range(builder, leaf, count, err) < 0)
+                return -1;
+            continue;
+        }
+        for (uint64_t k = 0; k < count; k++)
+            if (digest_builder_add(
+                    builder, leaf + k,
+                    &window->digests[piece->at / DIGEST_LEAF_SIZE + k],
+                    err) < 0)
+                return -1;
+    }
+    return 0;
+}
