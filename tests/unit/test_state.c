@@ -166,6 +166,52 @@ readers_see_whole_transactions_while_others_write(void)
     state_close(crowd.state);
 }
 
+/* -- what the database says --------------------------------------------- */
+
+static void
+a_writer_waits_for_another_process_and_then_says_busy(void)
+{
+    struct error err = ERROR_INIT;
+    struct state *state = fresh_state();
+    struct state_tx *tx = writing(state);
+    struct state_connection *other = state_sqlite.open(path, false, &err);
+
+    REQUIRE(other != NULL);
+    CHECK(state_sqlite.begin(other, true, 20, &err) < 0);
+    CHECK(err.code == ERROR_BUSY);
+    CHECK_OK(state_sqlite.begin(other, false, 20, &err), &err);
+    state_sqlite.rollback(other);
+    state_end(tx);
+    CHECK_OK(state_sqlite.begin(other, true, 20, &err), &err);
+    state_sqlite.rollback(other);
+    state_sqlite.close(other);
+    state_close(state);
+}
+
+static void
+a_full_database_is_no_space_and_keeps_what_it_has(void)
+{
+    struct error err = ERROR_INIT;
+    struct state_connection *connection;
+
+    state_close(fresh_state());
+    connection = state_sqlite.open(path, false, &err);
+    REQUIRE(connection != NULL);
+    CHECK_OK(state_sqlite.exec(connection, "pragma max_page_count=1", &err),
+             &err);
+    CHECK(state_sqlite.exec(connection,
+                            "insert into zone (uuid, name) values "
+                            "('u', hex(zeroblob(1000000)))",
+                            &err) < 0);
+    CHECK(err.code == ERROR_NO_SPACE);
+    state_sqlite.close(connection);
+    connection = state_sqlite.open(path, true, &err);
+    REQUIRE(connection != NULL);
+    CHECK(state_sqlite.exec(connection, "delete from zone", &err) < 0);
+    CHECK(err.code == ERROR_IO); /* a reader */
+    state_sqlite.close(connection);
+}
+
 /* -- killed ------------------------------------------------------------- */
 
 /* Run `work` in a child that is killed at `point`; true if it was. */
@@ -312,6 +358,8 @@ main(void)
     RUN(a_failed_commit_leaves_no_trace_and_the_next_one_works);
     RUN(a_commit_whose_reply_is_lost_is_there);
     RUN(readers_see_whole_transactions_while_others_write);
+    RUN(a_writer_waits_for_another_process_and_then_says_busy);
+    RUN(a_full_database_is_no_space_and_keeps_what_it_has);
     RUN(a_kill_before_the_commit_undoes_all_and_after_it_nothing);
     RUN(a_migration_that_was_cut_off_is_done_at_the_next_start);
     RUN(a_database_of_a_newer_version_is_refused);
