@@ -134,18 +134,25 @@ check_kind(const struct kind *kind, struct sample *sample)
 }
 
 static void
-every_kind_reads_every_flavour_as_qemu_does(void)
+every_kind_reads_as_qemu_does(void)
 {
     struct sample sample = sample_start("flavours");
-    size_t shift = sample_below(&sample, 6);
+    size_t start = sample_below(&sample, ARRAY_SIZE(flavours));
+    bool all = getenv("VARVE_TEST_ALL") != NULL;
+    size_t used = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(flavours); i++) {
+    for (size_t n = 0; n < ARRAY_SIZE(flavours); n++) {
+        size_t i = (start + n) % ARRAY_SIZE(flavours);
+
+        /* About five of them, unless everything is asked for. */
+        if (!all && n > 0 && sample_below(&sample, ARRAY_SIZE(flavours)) > 4)
+            continue;
         flavour = &flavours[i];
         REQUIRE(flavour_make(flavour, &sample));
         for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
             int failures = check_failures;
 
-            if ((i + shift) % kinds[k].every != 0)
+            if (used % kinds[k].every != 0)
                 continue;
             check_kind(&kinds[k], &sample);
             if (check_failures > failures)
@@ -154,6 +161,7 @@ every_kind_reads_every_flavour_as_qemu_does(void)
             if (kinds[k].open == open_nbd)
                 server_stop();
         }
+        used++;
         flavour_remove();
     }
 }
@@ -200,7 +208,7 @@ int
 main(void)
 {
     scratch_enter(&scratch);
-    RUN(every_kind_reads_every_flavour_as_qemu_does);
+    RUN(every_kind_reads_as_qemu_does);
     RUN(a_lost_server_is_an_error);
     RUN(a_server_that_is_not_there_is_unavailable);
     scratch_leave(&scratch);
