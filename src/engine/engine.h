@@ -49,6 +49,31 @@ struct engine *engine_new(const struct engine_config *config, struct error *err)
 int engine_start(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 
+/* The first half of engine_start(), without the workers. */
+int engine_resume(struct engine *engine, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
+/* Queue a settling job for every machine with anything unfinished: when the
+ * hypervisor is back, so that settling stands in line with other jobs. */
+int engine_request_settle(struct engine *engine, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
+/**
+ * engine_settle(engine, err):
+ * Settle every machine that is ours: at start, and when the hypervisor is
+ * back.  A machine that cannot be settled keeps the reason as its problem.
+ */
+int engine_settle(struct engine *engine, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
+/* Look at all machines again (a hypervisor's event said that one changed). */
+int engine_refresh(struct engine *engine, const char *vm_uuid,
+                   struct error *err) MUST_CHECK NONNULL(1, 3);
+
+/* Run all waiting jobs in this thread: for tests, instead of starting. */
+int engine_drain(struct engine *engine, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
 /* Let running jobs end at their next safe place; the rest waits for the next
  * start. */
 void engine_stop(struct engine *engine) NONNULL(1);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A restore writes new files beside the old ones, proves their content roots
+ * while writing, and only then switches the machine's definition to them.
+ * The old files go afterwards, by the planner's rule.  Volumes are matched by
+ * uuid, never by order.
+ */
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/backup.h"
+#include "engine/converge.h"
+#include "engine/events.h"
+#include "engine/retop.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+static int
+set_states(struct state_tx *tx, int64_t backup_id, int64_t vm_id,
+           const char *status, const char *vm_state, struct error *err)
+{
+    AUTO_STATE(backup) backup = {0};
+    AUTO_STATE(vm) vm = {0};
+
+    if (state_backup_get(tx, backup_id, &backup, err) < 0 ||
+        state_vm_get(tx, vm_id, &vm, err) < 0)
+        return -1;
+    state_set_text(&backup.status, status);
+    state_set_text(&vm.state, vm_state);
+    if (state_backup_update(tx, &backup, err) < 0)
+        return -1;
+    return state_vm_update(tx, &vm, err);
+}
+
+static int
+change_states(struct engine *engine, int64_t backup_id, int64_t vm_id,
+              const char *status, const char *vm_state, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+
+    if (tx == NULL ||
+        set_states(tx, backup_id, vm_id, status, vm_state, err) < 0)
+        return -1;
+    return state_commit(tx, err);
+}
+
+/* The format that the volume had when it was taken over. */
+static const char *
+first_format(const struct tree_volume *volume)
+{
+    return volume->row.format != NULL && strcmp(volume->row.format, "raw") == 0
+               ? "raw"
+               : "qcow2";
+}
+
+static int
+match_volumes(struct retop *retop, struct tree *tree,
+              const struct repo_point *point, struct error *err)
+{
+    for (size_t i = 0; i < point->volume_count; i++) {
+        const struct repo_volume *volume = &point->volumes[i];
+        struct tree_volume *now = tree_find_uuid(tree, volume->volume.text);
+
+        if (now == NULL)
+            return error_set(err, ERROR_UNSUPPORTED,
+                             "volume '%s' (%s) of the backup is not attached "
+                             "to machine '%s'; attach it and try again",
+                             volume->volume.text,
+                             volume->target != NULL ? volume->target : "?",
+                             tree->vm.name);
+        (void)retop_add(retop, now, NULL, first_format(now), volume->size);
+    }
+    return 0;
+}
+
+static int
+write_volumes(struct job *job, const struct retop *retop,
+              const struct repo_point *point, struct error *err)
+{
+    const struct copy_options options = {.progress = &job->progress};
+
+    for (size_t i = 0; i < retop->count; i++) {
+        const struct retop_disk *disk = &retop->disks[i];
+        enum image_format format;
+
+        if (image_format_parse(disk->format, &format, err) < 0)
+            return -1;
+        if (fault_here("restore.volume"))
+            return error_set_errno(err, errno, "restore '%s'", disk->target);
+        if (repo_restore_volume(job->engine->repo, point, &point->volumes[i],
+                                disk->path, format, disk->old_path, &options,
+                                err) < 0)
+            return error_prefix(err, "disk '%s'", disk->target);
+    }
+    return 0;
+}
+
+static int
+restore(struct job *job, const struct state_backup *backup, struct error *err)
+{
+    struct engine *engine = job->engine;
+    AUTO_TREE struct tree *tree = NULL;
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_REPO_POINT struct repo_point *point = NULL;
+    AUTO_RETOP struct retop *retop = NULL;
+    struct error why;
+
+    if (tree_read(engine->state, backup->vm_id, &tree, err) < 0 ||
+        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+        return -1;
+    if (machine->state != HV_STOPPED)
+        return error_set(err, ERROR_CONFLICT,
+                         "machine '%s' is %s; stop it before restoring",
+                         tree->vm.name, hv_state_name(machine->state));
+    point = repo_read_point(engine->repo, tree->vm.uuid, backup->uuid, err);
+    if (point == NULL)
+        return -1;
+    retop = retop_new(RETOP_RESTORE, backup->id, tree, false);
+    if (match_volumes(retop, tree, point, err) < 0 ||
+        change_states(engine, backup->id, backup->vm_id, "Restoring",
+                      "Restoring", err) < 0 ||
+        retop_prepare(engine, retop, err) < 0)
+        return -1;
+    job_step(job, "writing volumes");
+    if (write_volumes(job, retop, point, err) < 0) {
+        why = *err;
+        if (retop_undo(engine, retop, &why, err) == 0)
+            *err = why;
+        return -1;
+    }
+    job_step(job, "switching disks");
+    return retop_commit(engine, retop, err);
+}
+
+int
+backup_run_restore(struct job *job, struct error *err)
+{
+    struct engine *engine = job->engine;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(backup) backup = {0};
+    struct error ignored = ERROR_INIT;
+    int64_t vm_id = job_number(job, "vm");
+
+    if (tx == NULL ||
+        state_backup_get(tx, job_number(job, "backup"), &backup, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    if (converge_begin(engine, job, vm_id, err) < 0 ||
+        restore(job, &backup, err) < 0) {
+        if (err->code != ERROR_UNAVAILABLE &&
+            change_states(engine, backup.id, vm_id, "BackedUp", NULL,
+                          &ignored) < 0)
+            log_warning("restore-not-tidied", "error='%s'", ignored.message);
+        job_event(job, "BACKUP.RESTORE", "ERROR", err->message);
+        return -1;
+    }
+    job_event(job, "BACKUP.RESTORE", "INFO", backup.name);
+    return converge_machine(engine, job, vm_id, err);
+}
+
+static int
+finish_restore(struct engine *engine, struct state_tx *tx,
+               const struct retop *retop, const int64_t *layers,
+               struct error *err)
+{
+    (void)engine;
+    (void)layers;
+    /* Restoring ends the chain (semantics 5.5). */
+    if (set_states(tx, retop->owner, retop->vm_id, "BackedUp", NULL, err) < 0)
+        return -1;
+    return backup_end_chain(tx, retop->vm_id, err);
+}
+
+static int
+undo_restore(struct engine *engine, struct state_tx *tx,
+             const struct retop *retop, const struct error *why,
+             struct error *err)
+{
+    (void)engine;
+    (void)why;
+    return set_states(tx, retop->owner, retop->vm_id, "BackedUp", NULL, err);
+}
+
+const struct retop_owner retop_owner_restore = {
+    .name = "restore", .finish = finish_restore, .undo = undo_restore};
+
+/* -- verify ------------------------------------------------------------------
+ */
+
+static json_t *
+findings_json(const struct repo_point *point,
+              const struct repo_verdict *verdict)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < verdict->wrong_count; i++) {
+        const struct repo_finding *finding = &verdict->wrong[i];
+        json_t *points = json_array();
+
+        for (size_t k = 0; k < finding->point_count; k++)
+            (void)json_array_append_new(points,
+                                        json_string(finding->points[k].text));
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:s, s:I, s:I, s:o}", "volume",
+                            point->volumes[finding->volume].volume.text, "file",
+                            finding->file != NULL ? finding->file : "",
+                            "offset", (json_int_t)finding->offset, "leaves",
+                            (json_int_t)finding->leaves, "points", points));
+    }
+    return list;
+}
+
+int
+backup_run_verify(struct job *job, struct error *err)
+{
+    struct engine *engine = job->engine;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(backup) backup = {0};
+    AUTO_STATE(vm) vm = {0};
+    AUTO_REPO_POINT struct repo_point *point = NULL;
+    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
+    const struct copy_options options = {.progress = &job->progress};
+
+    if (tx == NULL ||
+        state_backup_get(tx, job_number(job, "backup"), &backup, err) < 0 ||
+        state_vm_get(tx, backup.vm_id, &vm, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    point = repo_read_point(engine->repo, vm.uuid, backup.uuid, err);
+    if (point == NULL ||
+        repo_verify_point(engine->repo, point, &options, &verdict, err) < 0)
+        return error_prefix(err, "backup '%s'", backup.uuid);
+    job->result = json_pack("{s:b, s:I, s:o}", "valid", (int)verdict.good,
+                            "bytes", (json_int_t)verdict.bytes, "mismatches",
+                            findings_json(point, &verdict));
+    if (verdict.good)
+        return 0;
+    return error_set(err, ERROR_CORRUPT,
+                     "backup '%s' is damaged: file '%s' is wrong from offset "
+                     "%llu on; restore from another point and make a new full "
+                     "backup",
+                     backup.uuid,
+                     verdict.wrong_count > 0 && verdict.wrong[0].file != NULL
+                         ? verdict.wrong[0].file
+                         : "?",
+                     verdict.wrong_count > 0
+                         ? (unsigned long long)verdict.wrong[0].offset
+                         : 0ULL);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/converge.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/backup.h"
+#include "engine/hold.h"
+#include "engine/inventory.h"
+#include "engine/merge.h"
+#include "engine/operation.h"
+#include "engine/retop.h"
+#include "engine/tree.h"
+#include "engine/views.h"
+#include "engine/vm_snapshot.h"
+
+#include <string.h>
+
+/* 1 when a file of the action turned out to be foreign: plan again. */
+static int
+guard(struct engine *engine, const struct planner_action *action,
+      struct error *err)
+{
+    int foreign = inventory_guard(engine, action->layer, err);
+
+    if (foreign != 0 || action->kind != PLANNER_MERGE)
+        return foreign;
+    return inventory_guard(engine, action->child, err);
+}
+
+/* Do one action on any volume: 1 done, 0 nothing left, -1 failed. */
+static int
+one_action(struct engine *engine, struct job *job, struct tree *tree,
+           enum hv_state state, struct error *err)
+{
+    int guarded;
+
+    for (size_t i = 0; i < tree->count; i++) {
+        struct tree_volume *volume = &tree->volumes[i];
+        const struct planner_tree plan = tree_plan(volume);
+        const struct planner_action action = planner_next(&plan);
+
+        if (action.kind == PLANNER_NOTHING)
+            continue;
+        guarded = guard(engine, &action, err);
+        if (guarded != 0)
+            return guarded;
+        if (job != NULL)
+            job_step(job, action.kind == PLANNER_MERGE ? "merging layers"
+                                                       : "removing layers");
+        if (merge_run(engine, job, tree, volume, &action, state, err) < 0)
+            return error_prefix(err, "disk '%s'", volume->row.target);
+        return 1;
+    }
+    return 0;
+}
+
+int
+converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
+                 struct error *err)
+{
+    for (;;) {
+        AUTO_TREE struct tree *tree = NULL;
+        enum hv_state state;
+        int more;
+
+        if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
+            views_check(engine, tree, &state, err) < 0)
+            return -1;
+        more = one_action(engine, job, tree, state, err);
+        if (more < 0)
+            return -1;
+        if (more == 0)
+            return vm_snapshot_follow_layers(engine, vm_id, err);
+    }
+}
+
+static int
+settle_operation(struct engine *engine, struct job *job,
+                 const struct state_operation *row, struct error *err)
+{
+    int result;
+
+    if (strcmp(row->kind, OPERATION_RETOP) == 0)
+        result = retop_settle(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_MERGE) == 0)
+        result = merge_settle(engine, job, row, err);
+    else if (strcmp(row->kind, OPERATION_UNLINK) == 0)
+        result = merge_settle_unlink(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_EXPUNGE) == 0)
+        result = backup_settle_expunge(engine, row, err);
+    else
+        result = error_set(err, ERROR_CORRUPT, "unknown journal entry '%s'",
+                           row->kind);
+    if (result == 0)
+        log_info("operation-settled", "vm=%s kind=%s phase=%s", row->vm_uuid,
+                 row->kind, row->phase);
+    return result;
+}
+
+static int
+list_operations(struct engine *engine, const char *vm_uuid,
+                struct state_operation_list *ret_rows, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm_uuid)};
+
+    return tx == NULL
+               ? -1
+               : state_operation_list(tx, STATE_QUERY(where), ret_rows, err);
+}
+
+static int
+settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
+               struct error *err)
+{
+    AUTO_STATE_LIST(operation) rows = {0};
+
+    if (list_operations(engine, vm_uuid, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        if (settle_operation(engine, job, &rows.items[i], err) < 0) {
+            /* A file that is still used is no reason to stop: its intent
+             * stays, and the next settling tries again. */
+            if (strcmp(rows.items[i].kind, OPERATION_UNLINK) == 0 &&
+                err->code == ERROR_BUSY) {
+                error_clear(err);
+                continue;
+            }
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+get_vm(struct engine *engine, int64_t vm_id, struct state_vm *ret_vm,
+       struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+
+    return tx == NULL ? -1 : state_vm_get(tx, vm_id, ret_vm, err);
+}
+
+static void
+record_problem(struct engine *engine, int64_t vm_id, const char *problem)
+{
+    struct error ignored = ERROR_INIT; /* the log has it too */
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_write(engine->state, &ignored);
+    AUTO_STATE(vm) vm = {0};
+
+    if (tx == NULL || state_vm_get(tx, vm_id, &vm, &ignored) < 0)
+        return;
+    if ((vm.problem == NULL) == (problem == NULL) &&
+        (problem == NULL || strcmp(vm.problem, problem) == 0))
+        return;
+    state_set_text(&vm.problem, problem);
+    if (state_vm_update(tx, &vm, &ignored) < 0 ||
+        state_commit(tx, &ignored) < 0)
+        return;
+}
+
+static int
+settle(struct engine *engine, struct job *job, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE(vm) vm = {0};
+
+    if (get_vm(engine, vm_id, &vm, err) < 0)
+        return -1;
+    if (settle_journal(engine, job, vm.uuid, err) < 0 ||
+        backup_settle(engine, vm_id, err) < 0 ||
+        vm_snapshot_settle(engine, vm_id, err) < 0 ||
+        converge_machine(engine, job, vm_id, err) < 0)
+        return error_prefix(err, "settling machine '%s'", vm.name);
+    /* The four views agree and nothing is unfinished. */
+    return hold_clear(engine->hold_dir, vm.uuid, err);
+}
+
+int
+converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
+                struct error *err)
+{
+    int result = settle(engine, job, vm_id, err);
+
+    record_problem(engine, vm_id, result == 0 ? NULL : err->message);
+    return result;
+}
+
+int
+converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
+               struct error *err)
+{
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE_LIST(operation) rows = {0};
+    AUTO_TREE struct tree *tree = NULL;
+    enum hv_state state;
+
+    if (get_vm(engine, vm_id, &vm, err) < 0 ||
+        list_operations(engine, vm.uuid, &rows, err) < 0)
+        return -1;
+    if (rows.count > 0 || hold_is_set(engine->hold_dir, vm.uuid))
+        return converge_settle(engine, job, vm_id, err);
+    if (tree_read(engine->state, vm_id, &tree, err) < 0)
+        return -1;
+    return views_check(engine, tree, &state, err);
+}

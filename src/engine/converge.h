@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * converge.h -- bring a machine's layers to the smallest tree that its pins
+ * allow, and settle what an earlier run left.
+ */
+#ifndef ENGINE_CONVERGE_H
+#define ENGINE_CONVERGE_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "engine/engine_internal.h"
+#include "engine/job.h"
+
+/**
+ * converge_machine(engine, job, vm_id, err):
+ * Check the four views, then carry out the planner's actions one by one until
+ * there are none, then let the VM snapshots' states follow (Removed, Hidden).
+ *
+ * Blocks:     for as long as the merges take.
+ */
+int converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
+                     struct error *err) MUST_CHECK NONNULL(1, 4);
+
+/**
+ * converge_settle(engine, job, vm_id, err):
+ * Finish or undo every operation in the journal of this machine, backups that
+ * were under way, and snapshots in transient states; then converge.  Called
+ * at start, at reconnect, before every new operation on a machine that has
+ * unfinished ones, and on demand.
+ *
+ * Returns:    0, or -1 with *err set; then the machine stays held and the
+ *             rest is settled later.
+ */
+int converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
+                    struct error *err) MUST_CHECK NONNULL(1, 4);
+
+/**
+ * converge_begin(engine, job, vm_id, err):
+ * What every operation on a machine starts with: settle what is unfinished
+ * and check the four views.
+ */
+int converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
+                   struct error *err) MUST_CHECK NONNULL(1, 4);
+
+#endif

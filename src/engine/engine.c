@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start: inventory, then every machine with anything unfinished is settled,
+ * then the workers run.  A machine that cannot be settled now (its hypervisor
+ * is away) stays held and keeps its problem on record; it is settled when the
+ * hypervisor is back, or before the next operation on it.
+ */
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "engine/accounts.h"
+#include "engine/converge.h"
+#include "engine/engine_internal.h"
+#include "engine/hold.h"
+#include "engine/inventory.h"
+#include "engine/job.h"
+#include "engine/lookup.h"
+#include "engine/requests.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct state *
+engine_state(struct engine *engine)
+{
+    return engine->state;
+}
+
+struct hv *
+engine_hv(struct engine *engine)
+{
+    return engine->hv;
+}
+
+/* The rows that stand for this host and the repository. */
+static int
+find_places(struct engine *engine, const char *repository, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(host) host = {0};
+    AUTO_STATE(image_store) store = {0};
+    const struct state_where living[] = {STATE_LIVING};
+    const struct state_where stores[] = {STATE_TEXT("path", repository),
+                                         STATE_LIVING};
+    int found = -1;
+
+    if (tx != NULL)
+        found = state_host_find(tx, living, 1, &host, err);
+    if (found > 0)
+        found = state_image_store_find(tx, stores, 2, &store, err);
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return error_set(err, ERROR_INTERNAL,
+                         "the database has no host or no image store for '%s'",
+                         repository);
+    engine->host_id = host.id;
+    engine->zone_id = host.zone_id;
+    engine->image_store_id = store.id;
+    return 0;
+}
+
+struct engine *
+engine_new(const struct engine_config *config, struct error *err)
+{
+    struct engine *engine = xcalloc(1, sizeof(*engine));
+
+    engine->state = config->state;
+    engine->hv = config->hv;
+    engine->hold_dir = path_join(config->state_dir, "hold");
+    engine->libvirt_uri = xstrdup_null(config->libvirt_uri);
+    engine->queue = job_queue_new(engine, config->workers);
+    /* The hook runs as another user and must see the names. */
+    if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
+        find_places(engine, config->repository, err) < 0) {
+        engine_free(engine);
+        return NULL;
+    }
+    engine->repo = repo_open(config->repository, REPO_CREATE, err);
+    if (engine->repo == NULL) {
+        engine_free(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+int
+engine_settle(struct engine *engine, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE_LIST(vm) rows = {0};
+    const struct state_where where[] = {STATE_INT("managed", 1), STATE_LIVING};
+
+    if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    for (size_t i = 0; i < rows.count; i++) {
+        struct error why = ERROR_INIT;
+
+        if (converge_settle(engine, NULL, rows.items[i].id, &why) < 0)
+            log_error("machine-not-settled", "vm=%s error='%s'",
+                      rows.items[i].name, why.message);
+    }
+    return 0;
+}
+
+int
+engine_resume(struct engine *engine, struct error *err)
+{
+    if (inventory_refresh(engine, err) < 0 || engine_settle(engine, err) < 0)
+        return -1;
+    return job_queue_fail_orphans(engine->queue, err);
+}
+
+int
+engine_start(struct engine *engine, struct error *err)
+{
+    if (engine_resume(engine, err) < 0)
+        return -1;
+    return job_queue_start(engine->queue, err);
+}
+
+/* Does this machine have anything unfinished?  1, 0, -1. */
+static int
+is_unfinished(struct engine *engine, struct state_tx *tx,
+              const struct state_vm *vm, struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm->uuid)};
+    uint64_t operations = 0;
+
+    if (vm->problem != NULL || hold_is_set(engine->hold_dir, vm->uuid))
+        return 1;
+    if (state_operation_count(tx, STATE_QUERY(where), &operations, err) < 0)
+        return -1;
+    return operations > 0;
+}
+
+int
+engine_request_settle(struct engine *engine, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_LIST(vm) rows = {0};
+    const struct state_where where[] = {STATE_INT("managed", 1), STATE_LIVING};
+    struct caller root = {.role = ROLE_ROOT_ADMIN};
+    int found = tx != NULL ? accounts_root(tx, &root, err) : -1;
+
+    if (found < 0 || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct state_vm *vm = &rows.items[i];
+        json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
+        const struct job_new job = {.command = "settleVirtualMachine",
+                                    .queue = vm->uuid,
+                                    .caller = &root,
+                                    .parameters = parameters,
+                                    .instance_type = "VirtualMachine",
+                                    .instance_uuid = vm->uuid};
+        struct ticket ticket;
+        int result = is_unfinished(engine, tx, vm, err);
+
+        if (result > 0)
+            result = job_insert(tx, &job, &ticket, err);
+        json_decref(parameters);
+        if (result < 0)
+            return -1;
+    }
+    if (state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
+}
+
+void
+engine_stop(struct engine *engine)
+{
+    job_queue_stop(engine->queue);
+}
+
+void
+engine_free(struct engine *engine)
+{
+    if (engine == NULL)
+        return;
+    job_queue_free(engine->queue);
+    repo_free(engine->repo);
+    free(engine->hold_dir);
+    free(engine->libvirt_uri);
+    free(engine);
+}
+
+int
+engine_refresh(struct engine *engine, const char *vm_uuid, struct error *err)
+{
+    if (vm_uuid == NULL || vm_uuid[0] == '\0')
+        return inventory_refresh(engine, err);
+    return inventory_refresh_machine(engine, vm_uuid, err);
+}
+
+int
+engine_drain(struct engine *engine, struct error *err)
+{
+    return job_queue_drain(engine->queue, err);
+}
+
+int
+request_job_cancel(struct engine *engine, const struct caller *caller,
+                   const char *job, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(job) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", job)};
+    int found = tx != NULL ? state_job_find(tx, where, 1, &row, err) : -1;
+
+    if (found < 0)
+        return -1;
+    if (found == 0 ||
+        access_may_see(tx, caller, row.account_id, row.domain_id, err) <= 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no job '%.64s'", job);
+    if (row.status != 0)
+        return error_set(err, ERROR_CONFLICT, "job '%s' has ended", job);
+    row.is_cancelled = 1;
+    if (row.started == 0) {
+        row.status = 3;
+        row.completed = clock_wall_ms();
+    }
+    if (state_job_update(tx, &row, err) < 0 || state_commit(tx, err) < 0)
+        return -1;
+    job_queue_cancel(engine->queue, job);
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What each command's job runs.
+ */
+#include "engine/backup.h"
+#include "engine/job.h"
+#include "engine/machine.h"
+#include "engine/offering.h"
+#include "engine/vm_snapshot.h"
+
+#include <string.h>
+
+static const struct job_kind kinds[] = {
+    {"startVirtualMachine", machine_run_start},
+    {"stopVirtualMachine", machine_run_stop},
+    {"rebootVirtualMachine", machine_run_reboot},
+    {"settleVirtualMachine", machine_run_settle},
+    {"releaseVirtualMachine", machine_run_release},
+    {"createVMSnapshot", vm_snapshot_run_create},
+    {"revertToVMSnapshot", vm_snapshot_run_revert},
+    {"deleteVMSnapshot", vm_snapshot_run_delete},
+    {"importBackupOffering", offering_run_import},
+    {"assignVirtualMachineToBackupOffering", offering_run_assign},
+    {"removeVirtualMachineFromBackupOffering", offering_run_remove},
+    {"createBackup", backup_run_create},
+    {"deleteBackup", backup_run_delete},
+    {"restoreBackup", backup_run_restore},
+    {"verifyBackup", backup_run_verify},
+};
+
+const struct job_kind *
+job_kind_find(const char *command)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (strcmp(kinds[i].command, command) == 0)
+            return &kinds[i];
+    }
+    return NULL;
+}

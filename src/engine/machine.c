@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/machine.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/backup.h"
+#include "engine/converge.h"
+#include "engine/engine_internal.h"
+#include "engine/events.h"
+#include "engine/hold.h"
+#include "engine/inventory.h"
+#include "engine/lookup.h"
+#include "engine/requests.h"
+#include "engine/tree.h"
+#include "engine/vm_snapshot.h"
+
+#include <string.h>
+
+/* How long a guest may take to end when it is asked to. */
+#define SHUTDOWN_MS 120000
+
+static int
+submit(struct engine *engine, const struct caller *caller, const char *command,
+       const char *vm, bool forced, struct ticket *ret_ticket,
+       struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(vm) row = {0};
+    struct job_new job = {.command = command,
+                          .caller = caller,
+                          .instance_type = "VirtualMachine"};
+    int result;
+
+    if (tx == NULL || lookup_vm(tx, caller, vm, &row, err) < 0)
+        return -1;
+    job.queue = job.instance_uuid = row.uuid;
+    job.parameters = json_pack("{s:I, s:i}", "vm", (json_int_t)row.id, "forced",
+                               (int)forced);
+    result = job_insert(tx, &job, ret_ticket, err);
+    json_decref(job.parameters);
+    if (result < 0 || state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
+}
+
+int
+request_vm_start(struct engine *engine, const struct caller *caller,
+                 const char *vm, struct ticket *ret_ticket, struct error *err)
+{
+    return submit(engine, caller, "startVirtualMachine", vm, false, ret_ticket,
+                  err);
+}
+
+int
+request_vm_stop(struct engine *engine, const struct caller *caller,
+                const char *vm, bool forced, struct ticket *ret_ticket,
+                struct error *err)
+{
+    return submit(engine, caller, "stopVirtualMachine", vm, forced, ret_ticket,
+                  err);
+}
+
+int
+request_vm_reboot(struct engine *engine, const struct caller *caller,
+                  const char *vm, struct ticket *ret_ticket, struct error *err)
+{
+    return submit(engine, caller, "rebootVirtualMachine", vm, false, ret_ticket,
+                  err);
+}
+
+int
+request_vm_release(struct engine *engine, const struct caller *caller,
+                   const char *vm, struct ticket *ret_ticket, struct error *err)
+{
+    return submit(engine, caller, "releaseVirtualMachine", vm, false,
+                  ret_ticket, err);
+}
+
+int
+request_vm_settle(struct engine *engine, const struct caller *caller,
+                  const char *vm, struct ticket *ret_ticket, struct error *err)
+{
+    return submit(engine, caller, "settleVirtualMachine", vm, false, ret_ticket,
+                  err);
+}
+
+/* After power changed: the row follows at once, not only by the event. */
+static int
+refresh(struct job *job, struct error *err)
+{
+    return inventory_refresh_machine(job->engine, job->row.queue, err);
+}
+
+int
+machine_run_start(struct job *job, struct error *err)
+{
+    struct engine *engine = job->engine;
+
+    /* The hook refuses a held machine; settle it rather than refuse. */
+    if (hold_is_set(engine->hold_dir, job->row.queue) &&
+        converge_settle(engine, job, job_number(job, "vm"), err) < 0)
+        return -1;
+    if (hv_start(engine->hv, job->row.queue, err) < 0)
+        return -1;
+    job_event(job, "VM.START", "INFO", job->row.queue);
+    return refresh(job, err);
+}
+
+int
+machine_run_stop(struct job *job, struct error *err)
+{
+    struct hv *hv = job->engine->hv;
+    int result = job_number(job, "forced") != 0
+                     ? hv_destroy(hv, job->row.queue, err)
+                     : hv_shutdown(hv, job->row.queue, SHUTDOWN_MS, err);
+
+    if (result < 0)
+        return -1;
+    job_event(job, "VM.STOP", "INFO", job->row.queue);
+    return refresh(job, err);
+}
+
+int
+machine_run_reboot(struct job *job, struct error *err)
+{
+    if (hv_reboot(job->engine->hv, job->row.queue, err) < 0)
+        return -1;
+    job_event(job, "VM.REBOOT", "INFO", job->row.queue);
+    return refresh(job, err);
+}
+
+int
+machine_run_settle(struct job *job, struct error *err)
+{
+    if (refresh(job, err) < 0)
+        return -1;
+    return converge_settle(job->engine, job, job_number(job, "vm"), err);
+}
+
+/* -- release ------------------------------------------------------------------
+ */
+
+static int
+drop_everything(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_LIST(vm_snapshot) snapshots = {0};
+    const struct state_where where[] = {STATE_INT("vm_id", vm_id),
+                                        STATE_LIVING};
+
+    if (tx == NULL || backup_end_chain(tx, vm_id, err) < 0 ||
+        state_vm_snapshot_list(tx, STATE_QUERY(where), &snapshots, err) < 0)
+        return -1;
+    for (size_t i = 0; i < snapshots.count; i++) {
+        struct state_vm_snapshot *row = &snapshots.items[i];
+
+        state_set_text(&row->state, "Expunging");
+        if (vm_snapshot_drop_pins(tx, row->id, err) < 0 ||
+            state_vm_snapshot_update(tx, row, err) < 0)
+            return -1;
+    }
+    return state_commit(tx, err);
+}
+
+static int
+forget(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_TREE struct tree *tree = NULL;
+
+    if (tx == NULL || tree_load(tx, vm_id, &tree, err) < 0)
+        return -1;
+    for (size_t i = 0; i < tree->count; i++) {
+        struct tree_volume *volume = &tree->volumes[i];
+
+        for (size_t k = 0; k < volume->layers.count; k++) {
+            if (state_layer_delete(tx, volume->layers.items[k].id, err) < 0)
+                return -1;
+        }
+        volume->row.layer_id = 0;
+        if (state_volume_update(tx, &volume->row, err) < 0)
+            return -1;
+    }
+    tree->vm.managed = 0;
+    tree->vm.backup_offering_id = 0;
+    if (state_vm_update(tx, &tree->vm, err) < 0)
+        return -1;
+    return state_commit(tx, err);
+}
+
+int
+machine_run_release(struct job *job, struct error *err)
+{
+    struct engine *engine = job->engine;
+    int64_t vm_id = job_number(job, "vm");
+
+    if (converge_begin(engine, job, vm_id, err) < 0 ||
+        drop_everything(engine, vm_id, err) < 0 ||
+        converge_machine(engine, job, vm_id, err) < 0 ||
+        forget(engine, vm_id, err) < 0)
+        return -1;
+    job_event(job, "VM.RELEASE", "INFO", job->row.queue);
+    return 0;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A merge is written down once, with all names, and then only ever goes
+ * forward: each part below looks at reality first and does what is missing,
+ * so that running it again after a death at any place is the same as running
+ * it for the first time.
+ *
+ *   1. commit C into L's file (QEMU's block job when it has them open, our
+ *      own otherwise);
+ *   2. rebase what rests on C and is not open in QEMU;
+ *   3. the definition names L's file if C was the active layer;
+ *   4. one transaction: the record, the end of this operation, and the intent
+ *      to unlink C's old file;
+ *   5. unlink.
+ */
+#include "engine/merge.h"
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/hold.h"
+#include "engine/merge_internal.h"
+#include "engine/operation.h"
+#include "engine/views.h"
+#include "image/commit.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+static json_t *
+merge_payload(const struct merge *merge)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:s, s:s}", "vm", (json_int_t)merge->vm_id,
+        "volume", (json_int_t)merge->volume_id, "layer",
+        (json_int_t)merge->layer_id, "child", (json_int_t)merge->child_id,
+        "layerPath", merge->layer_path, "childPath", merge->child_path);
+}
+
+/* Rebase every layer on `child` but the one that QEMU took care of. */
+static int
+rebase_children(const struct merge *merge, struct tree_volume *volume,
+                bool qemu_did_active_chain, struct error *err)
+{
+    const struct planner_tree plan = tree_plan(volume);
+    const struct state_layer *layer = tree_find_layer(volume, merge->layer_id);
+
+    for (size_t i = 0; i < volume->layers.count; i++) {
+        const struct state_layer *rest = &volume->layers.items[i];
+
+        if (rest->parent_id != merge->child_id)
+            continue;
+        if (qemu_did_active_chain &&
+            planner_is_ancestor(&plan, rest->id, volume->row.layer_id))
+            continue;
+        if (fault_here("merge.rebase"))
+            return error_set_errno(err, errno, "rebase '%s'", rest->path);
+        if (qcow2_rebase_unsafe(rest->path, merge->layer_path,
+                                tree_format(layer), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+define_layer_file(struct engine *engine, const struct merge *merge,
+                  struct error *err)
+{
+    const struct hv_disk_change change = {.target = merge->target,
+                                          .path = merge->layer_path,
+                                          .format = merge->layer_format};
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+    if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
+        return -1;
+    if (view.inactive_top == NULL ||
+        views_same_file(view.inactive_top, merge->layer_path))
+        return 0;
+    if (fault_here("merge.define"))
+        return error_set_errno(err, errno, "define '%s'", merge->target);
+    return hv_define_disks(engine->hv, merge->vm_uuid, &change, 1, err);
+}
+
+static int
+commit_offline(struct engine *engine, struct job *job,
+               const struct merge *merge, struct tree_volume *volume,
+               struct error *err)
+{
+    size_t count;
+    AUTO_FREE struct image_ref *chain =
+        tree_refs(volume, merge->child_id, &count);
+
+    if (fault_here("merge.commit"))
+        return error_set_errno(err, errno, "commit '%s'", merge->child_path);
+    if (!merge->is_committed &&
+        commit_layer(chain, count, job != NULL ? &job->progress : NULL, err) <
+            0)
+        return -1;
+    if (fault_here("merge.committed"))
+        return error_set_errno(err, errno, "after commit of '%s'",
+                               merge->child_path);
+    if (rebase_children(merge, volume, false, err) < 0)
+        return -1;
+    return merge->is_active ? define_layer_file(engine, merge, err) : 0;
+}
+
+/* Part 4: the record, in one transaction with the intent to unlink. */
+static int
+record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
+       struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(layer) layer = {0};
+    AUTO_STATE(layer) child = {0};
+    json_t *payload = json_pack("{s:s}", "path", merge->child_path);
+    int result = -1;
+
+    if (tx == NULL || state_layer_get(tx, merge->layer_id, &layer, err) < 0 ||
+        state_layer_get(tx, merge->child_id, &child, err) < 0)
+        goto out;
+    if (fault_here("merge.record")) {
+        (void)error_set_errno(err, errno, "record of a merge");
+        goto out;
+    }
+    state_set_text(&child.path, layer.path);
+    state_set_text(&child.format, layer.format);
+    child.parent_id = layer.parent_id;
+    if (state_layer_delete(tx, layer.id, err) < 0 ||
+        state_layer_update(tx, &child, err) < 0 ||
+        operation_insert(tx, OPERATION_UNLINK, merge->vm_uuid, OPERATION_FINISH,
+                         payload, ret_unlink, err) < 0 ||
+        state_operation_delete(tx, merge->operation, err) < 0)
+        goto out;
+    result = state_commit(tx, err);
+out:
+    json_decref(payload);
+    return result;
+}
+
+static int
+unlink_file(struct engine *engine, const char *vm_uuid, const char *path,
+            int64_t operation, struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("path", path)};
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    uint64_t named = 0;
+    int used;
+
+    if (tx == NULL ||
+        state_layer_count(tx, STATE_QUERY(where), &named, err) < 0)
+        return -1;
+    used = named > 0 ? 1 : views_is_used(engine, vm_uuid, path, err);
+    if (used < 0)
+        return -1;
+    if (used > 0)
+        return error_set(err, ERROR_BUSY,
+                         "'%s' is still in use, it will be removed later",
+                         path);
+    if (fault_here("merge.unlink"))
+        return error_set_errno(err, errno, "unlink '%s'", path);
+    state_end(steal(&tx));
+    if (fd_unlink(path, err) < 0)
+        return -1;
+    return operation_end(engine->state, operation, err);
+}
+
+/* Parts 1 to 5, from wherever it stands. */
+static int
+carry_out(struct engine *engine, struct job *job, struct merge *merge,
+          struct tree_volume *volume, enum hv_state state, struct error *err)
+{
+    int64_t unlink_operation = 0;
+    bool live = state != HV_STOPPED && merge->is_on_active_chain;
+
+    if (live) {
+        if (merge_live(engine, job, merge, err) < 0 ||
+            rebase_children(merge, volume, true, err) < 0)
+            return -1;
+        if (merge->is_active && define_layer_file(engine, merge, err) < 0)
+            return -1;
+    } else if (commit_offline(engine, job, merge, volume, err) < 0) {
+        return -1;
+    }
+    if (record(engine, merge, &unlink_operation, err) < 0 ||
+        hold_clear(engine->hold_dir, merge->vm_uuid, err) < 0)
+        return -1;
+    log_info("layer-merged", "vm=%s disk=%s top='%s' base='%s' live=%d",
+             merge->vm_name, merge->target, merge->child_path,
+             merge->layer_path, (int)live);
+    return unlink_file(engine, merge->vm_uuid, merge->child_path,
+                       unlink_operation, err);
+}
+
+/* What the record says about a merge of these two layers. */
+static int
+describe(struct merge *merge, struct tree *tree, struct tree_volume *volume,
+         int64_t layer_id, int64_t child_id, struct error *err)
+{
+    const struct state_layer *layer = tree_find_layer(volume, layer_id);
+    const struct state_layer *child = tree_find_layer(volume, child_id);
+    const struct planner_tree plan = tree_plan(volume);
+
+    if (layer == NULL || child == NULL || child->parent_id != layer_id)
+        return error_set(err, ERROR_INTERNAL,
+                         "machine '%s' disk '%s': no such layers to merge",
+                         tree->vm.name, volume->row.target);
+    *merge = (struct merge){
+        .vm_id = tree->vm.id,
+        .vm_uuid = tree->vm.uuid,
+        .vm_name = tree->vm.name,
+        .volume_id = volume->row.id,
+        .target = volume->row.target,
+        .layer_id = layer_id,
+        .child_id = child_id,
+        .layer_path = layer->path,
+        .layer_format = layer->format,
+        .child_path = child->path,
+        .is_active = volume->row.layer_id == child_id,
+        .is_on_active_chain =
+            planner_is_ancestor(&plan, child_id, volume->row.layer_id),
+    };
+    return 0;
+}
+
+static int
+delete_layer(struct engine *engine, struct tree *tree,
+             struct tree_volume *volume, int64_t layer_id, struct error *err)
+{
+    const struct state_layer *layer = tree_find_layer(volume, layer_id);
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    json_t *payload = json_pack("{s:s}", "path", layer->path);
+    int64_t operation = 0;
+    int result = -1;
+
+    if (tx != NULL && state_layer_delete(tx, layer_id, err) == 0 &&
+        operation_insert(tx, OPERATION_UNLINK, tree->vm.uuid, OPERATION_FINISH,
+                         payload, &operation, err) == 0)
+        result = state_commit(tx, err);
+    json_decref(payload);
+    state_end(steal(&tx));
+    if (result < 0)
+        return -1;
+    log_info("layer-deleted", "vm=%s disk=%s path='%s'", tree->vm.name,
+             volume->row.target, layer->path);
+    return unlink_file(engine, tree->vm.uuid, layer->path, operation, err);
+}
+
+int
+merge_run(struct engine *engine, struct job *job, struct tree *tree,
+          struct tree_volume *volume, const struct planner_action *action,
+          enum hv_state state, struct error *err)
+{
+    struct merge merge;
+    json_t *payload;
+    int result;
+
+    if (action->kind == PLANNER_DELETE)
+        return delete_layer(engine, tree, volume, action->layer, err);
+    if (describe(&merge, tree, volume, action->layer, action->child, err) < 0)
+        return -1;
+    if (hold_set(engine->hold_dir, merge.vm_uuid,
+                 "varve is merging layers of its disks", err) < 0)
+        return -1;
+    payload = merge_payload(&merge);
+    result = operation_begin(engine->state, OPERATION_MERGE, merge.vm_uuid,
+                             OPERATION_COMMIT, payload, &merge.operation, err);
+    json_decref(payload);
+    if (result < 0)
+        return -1;
+    return carry_out(engine, job, &merge, volume, state, err);
+}
+
+int
+merge_settle(struct engine *engine, struct job *job,
+             const struct state_operation *row, struct error *err)
+{
+    json_t *payload = operation_payload(row, err);
+    AUTO_TREE struct tree *tree = NULL;
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct tree_volume *volume;
+    struct merge merge;
+    json_int_t vm;
+    json_int_t volume_id;
+    json_int_t layer;
+    json_int_t child;
+    int bad;
+
+    if (payload == NULL)
+        return -1;
+    bad = json_unpack(payload, "{s:I, s:I, s:I, s:I}", "vm", &vm, "volume",
+                      &volume_id, "layer", &layer, "child", &child);
+    json_decref(payload);
+    if (bad < 0)
+        return error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
+                         (long long)row->id);
+    if (tree_read(engine->state, vm, &tree, err) < 0 ||
+        hv_get(engine->hv, row->vm_uuid, &machine, err) < 0)
+        return -1;
+    volume = tree_find_volume(tree, volume_id);
+    if (volume == NULL)
+        return error_set(err, ERROR_CORRUPT,
+                         "journal entry %lld names an unknown volume",
+                         (long long)row->id);
+    if (describe(&merge, tree, volume, layer, child, err) < 0)
+        return -1;
+    merge.operation = row->id;
+    if (machine->state == HV_STOPPED &&
+        strcmp(row->phase, OPERATION_PIVOT) == 0) {
+        int pivoted = merge_pivot_happened(engine, &merge, volume, err);
+
+        if (pivoted < 0)
+            return -1;
+        merge.is_committed = pivoted > 0;
+    }
+    return carry_out(engine, job, &merge, volume, machine->state, err);
+}
+
+int
+merge_settle_unlink(struct engine *engine, const struct state_operation *row,
+                    struct error *err)
+{
+    json_t *payload = operation_payload(row, err);
+    const char *path = NULL;
+    int result;
+
+    if (payload == NULL)
+        return -1;
+    if (json_unpack(payload, "{s:s}", "path", &path) < 0)
+        result =
+            error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
+                      (long long)row->id);
+    else
+        result = unlink_file(engine, row->vm_uuid, path, row->id, err);
+    json_decref(payload);
+    return result;
+}

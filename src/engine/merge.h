@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * merge.h -- carry out what the planner decides: merges and deletions of
+ * layers.
+ *
+ * Merging child C into the layer L below it: C's content goes into L's file,
+ * everything that rested on C rests on L's file, C takes over L's file and
+ * place in the record, C's old file goes.  While it lasts the chain reads the
+ * same: what C decides masks L.
+ *
+ *     phase    what is there                            settling
+ *     commit   L's file is being written                look: QEMU's job, its
+ *                                                       chain; go on or redo
+ *     pivot    an active commit was told to switch      look: which is newer
+ *     (no row) the record says C is L's file; an `unlink` operation for C's
+ *              old file stands in the same transaction
+ */
+#ifndef ENGINE_MERGE_H
+#define ENGINE_MERGE_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "engine/engine_internal.h"
+#include "engine/job.h"
+#include "engine/planner.h"
+#include "engine/tree.h"
+
+/**
+ * merge_run(engine, job, tree, volume, action, state, err):
+ * One action of the planner on `volume`.  `job` (or NULL when settling) shows
+ * progress.  The tree is stale afterwards: load it again.
+ *
+ * Blocks:     for as long as the copying takes; ERROR_TIMEOUT after
+ *             snapshot.merge.timeout, and then QEMU's job goes on and is
+ *             settled later.
+ */
+int merge_run(struct engine *engine, struct job *job, struct tree *tree,
+              struct tree_volume *volume, const struct planner_action *action,
+              enum hv_state state, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 4, 5, 7);
+
+/* Finish a merge that an earlier run left. */
+int merge_settle(struct engine *engine, struct job *job,
+                 const struct state_operation *row, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 4);
+
+/* Unlink the file of an `unlink` operation; it waits while the file is used. */
+int merge_settle_unlink(struct engine *engine,
+                        const struct state_operation *row, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+#endif

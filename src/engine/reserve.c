@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/reserve.h"
+
+#include "base/memory.h"
+#include "base/path.h"
+#include "engine/settings.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+
+int
+reserve_check(struct engine *engine, const struct retop *retop,
+              struct error *err)
+{
+    int64_t percent = 0;
+
+    if (settings_get_int(engine->state, "primary.reserve.percent", NULL,
+                         &percent, err) < 0)
+        return -1;
+    for (size_t i = 0; percent > 0 && i < retop->count; i++) {
+        AUTO_FREE char *directory = path_parent(retop->disks[i].path);
+        struct statvfs about;
+
+        if (statvfs(directory, &about) < 0)
+            return error_set_errno(err, errno, "free space of '%s'", directory);
+        if ((double)about.f_bavail * 100.0 <
+            (double)about.f_blocks * (double)percent)
+            return error_set(err, ERROR_NO_SPACE,
+                             "'%s' has %.1f %% free, less than the reserve of "
+                             "%lld %% (primary.reserve.percent); delete "
+                             "snapshots or make room",
+                             directory,
+                             (double)about.f_bavail * 100.0 /
+                                 (double)about.f_blocks,
+                             (long long)percent);
+    }
+    return 0;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The new files are made with fresh names and O_EXCL, so that undoing can
+ * only ever unlink what this operation made; a path that the hypervisor's own
+ * view names is never unlinked, whatever the journal says.
+ */
+#include "engine/retop.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "engine/hold.h"
+#include "engine/operation.h"
+#include "engine/retop_internal.h"
+#include "engine/views.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct retop *
+retop_new(enum retop_purpose purpose, int64_t owner, const struct tree *tree,
+          bool is_live)
+{
+    struct retop *retop = xcalloc(1, sizeof(*retop));
+
+    retop->purpose = purpose;
+    retop->owner = owner;
+    retop->vm_id = tree->vm.id;
+    memcpy(retop->vm_uuid, tree->vm.uuid, UUID_TEXT_SIZE - 1);
+    retop->vm_name = xstrdup(tree->vm.name);
+    retop->is_live = is_live;
+    return retop;
+}
+
+void
+retop_free(struct retop *retop)
+{
+    if (retop == NULL)
+        return;
+    for (size_t i = 0; i < retop->count; i++) {
+        free(retop->disks[i].target);
+        free(retop->disks[i].old_path);
+        free(retop->disks[i].backing_path);
+        free(retop->disks[i].backing_format);
+        free(retop->disks[i].path);
+        free(retop->disks[i].format);
+    }
+    free(retop->disks);
+    free(retop->vm_name);
+    free(retop);
+}
+
+void
+retop_cleanup(struct retop **retop)
+{
+    retop_free(*retop);
+}
+
+struct retop_disk *
+retop_add(struct retop *retop, struct tree_volume *volume,
+          const struct state_layer *parent, const char *format, uint64_t size)
+{
+    const struct state_layer *old =
+        tree_find_layer(volume, volume->row.layer_id);
+    AUTO_FREE char *directory = path_parent(old->path);
+    struct retop_disk *disk;
+    struct uuid uuid;
+
+    uuid_new(&uuid);
+    retop->disks =
+        xrealloc(retop->disks, (retop->count + 1) * sizeof(*retop->disks));
+    disk = &retop->disks[retop->count++];
+    *disk = (struct retop_disk){
+        .volume_id = volume->row.id,
+        .target = xstrdup(volume->row.target),
+        .old_layer = old->id,
+        .old_path = xstrdup(old->path),
+        .parent = parent != NULL ? parent->id : 0,
+        .backing_path = xstrdup_null(parent != NULL ? parent->path : NULL),
+        .backing_format = xstrdup_null(parent != NULL ? parent->format : NULL),
+        .path = xasprintf("%s/%s.%s", directory, uuid.text, format),
+        .format = xstrdup(format),
+        .size = size,
+    };
+    memcpy(disk->layer_uuid, uuid.text, sizeof(disk->layer_uuid));
+    return disk;
+}
+
+/* The guest's disk size as the image says it now; it may have been resized. */
+static int
+current_size(const struct state_layer *active, uint64_t *ret_size,
+             struct error *err)
+{
+    AUTO_FREE struct qcow2_info *info = NULL;
+    AUTO_CLOSE int fd = -1;
+
+    if (tree_format(active) == IMAGE_QCOW2) {
+        info = xcalloc(1, sizeof(*info));
+        if (qcow2_read_info(active->path, info, err) < 0)
+            return -1;
+        *ret_size = info->size;
+        return 0;
+    }
+    fd = open(active->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, errno, "open '%s'", active->path);
+    if (fd_size(fd, ret_size, active->path, err) < 0)
+        return -1;
+    /* QEMU shows the guest whole sectors. */
+    *ret_size = (*ret_size + 511) / 512 * 512;
+    return 0;
+}
+
+int
+retop_add_overlays(struct retop *retop, struct tree *tree, struct error *err)
+{
+    for (size_t i = 0; i < tree->count; i++) {
+        struct tree_volume *volume = &tree->volumes[i];
+        const struct state_layer *active =
+            tree_find_layer(volume, volume->row.layer_id);
+        uint64_t size;
+
+        if (active == NULL)
+            return error_set(err, ERROR_INTERNAL, "disk '%s' has no layer",
+                             volume->row.target);
+        if (current_size(active, &size, err) < 0)
+            return -1;
+        (void)retop_add(retop, volume, active, "qcow2", size);
+    }
+    if (retop->count == 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "machine '%s' has no disk that varve can keep",
+                         tree->vm.name);
+    return 0;
+}
+
+int
+retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
+{
+    json_t *payload = retop_to_json(retop);
+    int result =
+        operation_begin(engine->state, OPERATION_RETOP, retop->vm_uuid,
+                        OPERATION_PREPARE, payload, &retop->operation, err);
+
+    json_decref(payload);
+    return result;
+}
+
+int
+retop_make_overlays(struct engine *engine, const struct retop *retop,
+                    struct error *err)
+{
+    (void)engine;
+    for (size_t i = 0; i < retop->count; i++) {
+        const struct retop_disk *disk = &retop->disks[i];
+        enum image_format below = IMAGE_QCOW2;
+
+        if (disk->backing_format != NULL &&
+            image_format_parse(disk->backing_format, &below, err) < 0)
+            return -1;
+        if (fault_here("retop.overlay"))
+            return error_set_errno(err, errno, "make overlay '%s'", disk->path);
+        if (qcow2_create_overlay(disk->path, disk->size, disk->backing_path,
+                                 below, disk->old_path, err) < 0)
+            return error_prefix(err, "disk '%s'", disk->target);
+    }
+    return 0;
+}
+
+static int
+switch_disks(struct engine *engine, const struct retop *retop, bool live,
+             struct error *err)
+{
+    AUTO_FREE struct hv_disk_change *changes =
+        xcalloc(retop->count, sizeof(*changes));
+
+    for (size_t i = 0; i < retop->count; i++)
+        changes[i] = (struct hv_disk_change){.target = retop->disks[i].target,
+                                             .path = retop->disks[i].path,
+                                             .format = retop->disks[i].format};
+    if (live)
+        return hv_snapshot(engine->hv, retop->vm_uuid, changes, retop->count,
+                           retop->quiesce, err);
+    return hv_define_disks(engine->hv, retop->vm_uuid, changes, retop->count,
+                           err);
+}
+
+/* Insert the new layers and make them the volumes' active ones. */
+static int
+record_layers(struct state_tx *tx, const struct retop *retop, int64_t *layers,
+              struct error *err)
+{
+    for (size_t i = 0; i < retop->count; i++) {
+        const struct retop_disk *disk = &retop->disks[i];
+        AUTO_STATE(layer)
+        layer = {.volume_id = disk->volume_id,
+                 .parent_id = disk->parent,
+                 .size = (int64_t)disk->size,
+                 .created = clock_wall_ms()};
+        AUTO_STATE(volume) volume = {0};
+
+        state_set_text(&layer.uuid, disk->layer_uuid);
+        state_set_text(&layer.path, disk->path);
+        state_set_text(&layer.format, disk->format);
+        if (state_layer_insert(tx, &layer, err) < 0 ||
+            state_volume_get(tx, disk->volume_id, &volume, err) < 0)
+            return -1;
+        layers[i] = layer.id;
+        volume.layer_id = layer.id;
+        volume.size = (int64_t)disk->size;
+        if (state_volume_update(tx, &volume, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+record(struct engine *engine, const struct retop *retop, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_FREE int64_t *layers = xcalloc(retop->count, sizeof(*layers));
+
+    if (tx == NULL || record_layers(tx, retop, layers, err) < 0)
+        return -1;
+    if (fault_here("retop.record"))
+        return error_set_errno(err, errno, "record of '%s'", retop->vm_name);
+    if (retop_owner_of(retop->purpose)->finish(engine, tx, retop, layers, err) <
+            0 ||
+        state_operation_delete(tx, retop->operation, err) < 0)
+        return -1;
+    return state_commit(tx, err);
+}
+
+/* Both definitions must name the new tops; a lagging one is defined again. */
+static int
+mend_definitions(struct engine *engine, const struct retop *retop,
+                 struct error *err)
+{
+    for (size_t i = 0; i < retop->count; i++) {
+        AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+        if (hv_view(engine->hv, retop->vm_uuid, retop->disks[i].target, &view,
+                    err) < 0)
+            return -1;
+        if (view.inactive_top != NULL &&
+            !views_same_file(view.inactive_top, retop->disks[i].path))
+            return switch_disks(engine, retop, false, err);
+    }
+    return 0;
+}
+
+int
+retop_finish(struct engine *engine, const struct retop *retop,
+             struct error *err)
+{
+    if (fault_here("retop.switched"))
+        return error_set_errno(err, errno, "after the switch of '%s'",
+                               retop->vm_name);
+    if (mend_definitions(engine, retop, err) < 0 ||
+        record(engine, retop, err) < 0)
+        return -1;
+    return hold_clear(engine->hold_dir, retop->vm_uuid, err);
+}
+
+int
+retop_commit(struct engine *engine, struct retop *retop, struct error *err)
+{
+    struct error why;
+    int happened;
+
+    if (hold_set(engine->hold_dir, retop->vm_uuid,
+                 "varve is switching its disks to new files", err) < 0 ||
+        operation_set_phase(engine->state, retop->operation, OPERATION_COMMIT,
+                            err) < 0 ||
+        fault_here("retop.before-switch")) {
+        if (err->code == ERROR_NONE)
+            (void)error_set(err, ERROR_IO, "fault before the switch");
+        why = *err;
+        return retop_undo(engine, retop, &why, err) < 0 ? -1 : (*err = why, -1);
+    }
+    if (switch_disks(engine, retop, retop->is_live, err) == 0)
+        return retop_finish(engine, retop, err);
+    /* An error is not an answer: ask what really is. */
+    why = *err;
+    happened = retop_ask(engine, retop, err);
+    if (happened < 0) {
+        (void)error_prefix(&why,
+                           "machine '%s' will be settled when the "
+                           "hypervisor can be asked",
+                           retop->vm_name);
+        *err = why;
+        return -1;
+    }
+    if (happened > 0) {
+        log_warning("switch-reply-lost", "vm=%s error='%s'", retop->vm_name,
+                    why.message);
+        return retop_finish(engine, retop, err);
+    }
+    if (retop_undo(engine, retop, &why, err) == 0)
+        *err = why;
+    return -1;
+}
+
+/* Unlink one new file, unless somebody really uses it. */
+static int
+drop_file(struct engine *engine, const struct retop *retop,
+          const struct retop_disk *disk, struct error *err)
+{
+    int used;
+
+    if (!fd_exists(disk->path))
+        return 0;
+    used = views_is_used(engine, retop->vm_uuid, disk->path, err);
+    if (used < 0)
+        return -1;
+    if (used > 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "'%s' is in use, it cannot be given up", disk->path);
+    return fd_unlink(disk->path, err);
+}
+
+int
+retop_undo(struct engine *engine, const struct retop *retop,
+           const struct error *why, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+
+    for (size_t i = 0; i < retop->count; i++) {
+        if (drop_file(engine, retop, &retop->disks[i], err) < 0)
+            return -1;
+    }
+    tx = state_begin_write(engine->state, err);
+    if (tx == NULL)
+        return -1;
+    if (fault_here("retop.undo"))
+        return error_set_errno(err, errno, "undo on '%s'", retop->vm_name);
+    if (retop_owner_of(retop->purpose)->undo(engine, tx, retop, why, err) < 0 ||
+        state_operation_delete(tx, retop->operation, err) < 0 ||
+        state_commit(tx, err) < 0)
+        return -1;
+    return hold_clear(engine->hold_dir, retop->vm_uuid, err);
+}

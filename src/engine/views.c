@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/views.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "engine/hold.h"
+#include "image/imagelock.h"
+#include "image/qcow2.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+bool
+views_same_file(const char *a, const char *b)
+{
+    struct stat one;
+    struct stat two;
+
+    if (strcmp(a, b) == 0)
+        return true;
+    return stat(a, &one) == 0 && stat(b, &two) == 0 &&
+           one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+static int
+disagree(const struct tree *tree, const struct tree_volume *volume,
+         const char *who, const char *seen, const char *expected,
+         struct error *err)
+{
+    return error_set(
+        err, ERROR_CONFLICT,
+        "machine '%s' disk '%s': %s has '%s' where varve recorded '%s'; if a "
+        "snapshot was made by other means, merge it there (virsh blockcommit "
+        "%s %s --active --pivot) or revert to '%s', then try again",
+        tree->vm.name, volume->row.target, who, seen, expected, tree->vm.name,
+        volume->row.target, expected);
+}
+
+/* QEMU's own chain must be ours, as far down as ours reaches. */
+static int
+check_qemu(struct tree *tree, struct tree_volume *volume,
+           const struct hv_disk_view *view, struct error *err)
+{
+    size_t count;
+    AUTO_FREE struct image_ref *refs =
+        tree_refs(volume, volume->row.layer_id, &count);
+
+    for (size_t i = 0; i < count && i < view->qemu_count; i++) {
+        if (!views_same_file(view->qemu_chain[i], refs[i].path))
+            return disagree(tree, volume, "QEMU", view->qemu_chain[i],
+                            refs[i].path, err);
+    }
+    if (view->qemu_count != count)
+        return error_set(err, ERROR_CONFLICT,
+                         "machine '%s' disk '%s': QEMU's chain has %zu files "
+                         "where varve recorded %zu",
+                         tree->vm.name, volume->row.target, view->qemu_count,
+                         count);
+    if (view->live_top != NULL && count > 0 &&
+        !views_same_file(view->live_top, refs[0].path))
+        return disagree(tree, volume, "libvirt's live definition",
+                        view->live_top, refs[0].path, err);
+    return 0;
+}
+
+/* The headers' backing names must lead along our record. */
+static int
+check_headers(struct tree *tree, struct tree_volume *volume, struct error *err)
+{
+    size_t count;
+    AUTO_FREE struct image_ref *refs =
+        tree_refs(volume, volume->row.layer_id, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        AUTO_FREE struct qcow2_info *info = NULL;
+        AUTO_FREE char *below = NULL;
+        const char *expected = i + 1 < count ? refs[i + 1].path : NULL;
+
+        if (refs[i].format == IMAGE_RAW)
+            continue;
+        info = xcalloc(1, sizeof(*info));
+        if (qcow2_read_info(refs[i].path, info, err) < 0)
+            return error_prefix(err, "machine '%s' disk '%s'", tree->vm.name,
+                                volume->row.target);
+        if (info->has_backing)
+            below = path_resolve_backing(refs[i].path, info->backing_name);
+        if ((below == NULL) != (expected == NULL) ||
+            (below != NULL && !views_same_file(below, expected)))
+            return disagree(tree, volume, "the image", refs[i].path,
+                            expected != NULL ? expected : "no backing file",
+                            err);
+    }
+    return 0;
+}
+
+/* Bring an inactive definition that lags behind up to date. */
+static int
+mend_inactive(struct engine *engine, struct tree *tree,
+              struct tree_volume *volume, const struct state_layer *active,
+              struct error *err)
+{
+    const struct hv_disk_change change = {.target = volume->row.target,
+                                          .path = active->path,
+                                          .format = active->format};
+    bool was_held = hold_is_set(engine->hold_dir, tree->vm.uuid);
+
+    if (!was_held &&
+        hold_set(engine->hold_dir, tree->vm.uuid,
+                 "varve: the definition is being brought up to date", err) < 0)
+        return -1;
+    if (hv_define_disks(engine->hv, tree->vm.uuid, &change, 1, err) < 0)
+        return -1;
+    log_warning("definition-mended", "vm=%s disk=%s path='%s'", tree->vm.name,
+                volume->row.target, active->path);
+    return was_held ? 0 : hold_clear(engine->hold_dir, tree->vm.uuid, err);
+}
+
+static int
+check_volume(struct engine *engine, struct tree *tree,
+             struct tree_volume *volume, bool running, struct error *err)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+    const struct state_layer *active =
+        tree_find_layer(volume, volume->row.layer_id);
+
+    if (active == NULL)
+        return 0; /* not taken over yet */
+    if (hv_view(engine->hv, tree->vm.uuid, volume->row.target, &view, err) < 0)
+        return error_prefix(err, "machine '%s' disk '%s'", tree->vm.name,
+                            volume->row.target);
+    if (running && check_qemu(tree, volume, &view, err) < 0)
+        return -1;
+    if (view.inactive_top != NULL &&
+        !views_same_file(view.inactive_top, active->path)) {
+        if (!running)
+            return disagree(tree, volume, "the definition", view.inactive_top,
+                            active->path, err);
+        if (mend_inactive(engine, tree, volume, active, err) < 0)
+            return -1;
+    }
+    return check_headers(tree, volume, err);
+}
+
+int
+views_check(struct engine *engine, struct tree *tree, enum hv_state *ret_state,
+            struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+
+    if (hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+        return error_prefix(err, "machine '%s'", tree->vm.name);
+    for (size_t i = 0; i < tree->count; i++) {
+        if (check_volume(engine, tree, &tree->volumes[i],
+                         machine->state != HV_STOPPED, err) < 0)
+            return -1;
+    }
+    *ret_state = machine->state;
+    return 0;
+}
+
+static int
+disk_uses(struct engine *engine, const char *vm_uuid, const char *target,
+          const char *path, struct error *err)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+    if (hv_view(engine->hv, vm_uuid, target, &view, err) < 0)
+        return -1;
+    for (size_t i = 0; i < view.qemu_count; i++) {
+        if (views_same_file(view.qemu_chain[i], path))
+            return 1;
+    }
+    return (view.live_top != NULL && views_same_file(view.live_top, path)) ||
+           (view.inactive_top != NULL &&
+            views_same_file(view.inactive_top, path));
+}
+
+int
+views_is_used(struct engine *engine, const char *vm_uuid, const char *path,
+              struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error ignored = ERROR_INIT;
+    int used = 0;
+
+    if (hv_get(engine->hv, vm_uuid, &machine, err) < 0) {
+        if (err->code != ERROR_NOT_FOUND)
+            return -1;
+        error_clear(err); /* undefined: only the lock can tell */
+    }
+    for (size_t i = 0; machine != NULL && i < machine->disk_count; i++) {
+        const struct hv_disk *disk = &machine->disks[i];
+
+        if (disk->source == NULL || disk->device != HV_DISK)
+            continue;
+        used = disk_uses(engine, vm_uuid, disk->target, path, err);
+        if (used != 0)
+            return used;
+    }
+    used = imagelock_probe(path, IMAGELOCK_WRITE, &ignored);
+    if (used < 0 && ignored.code != ERROR_NOT_FOUND) {
+        *err = ignored;
+        return -1;
+    }
+    return used > 0;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checks of semantics 2.3 and 3.3, in their order; they are repeated by the
+ * job where the machine may have changed meanwhile.
+ */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/job.h"
+#include "engine/lookup.h"
+#include "engine/requests.h"
+#include "engine/settings.h"
+#include "engine/vm_snapshot.h"
+
+#include <string.h>
+
+#define TEXT_MAX 255
+
+static int
+check_text(const char *what, const char *text, struct error *err)
+{
+    if (text != NULL && strlen(text) > TEXT_MAX)
+        return error_set(err, ERROR_INVALID,
+                         "the %s has more than %d characters", what, TEXT_MAX);
+    return 0;
+}
+
+/* Another VM-snapshot operation of the machine, named in the error. */
+static int
+check_none_active(struct state_tx *tx, const struct state_vm *vm,
+                  struct error *err)
+{
+    static const char *const active[] = {"Allocated", "Creating", "Reverting",
+                                         "Expunging"};
+    const struct state_where where[] = {STATE_INT("vm_id", vm->id),
+                                        STATE_LIVING,
+                                        {.column = "state",
+                                         .op = STATE_IN_TEXT,
+                                         .texts = active,
+                                         .count = ARRAY_SIZE(active)}};
+    AUTO_STATE(vm_snapshot) other = {0};
+    int found =
+        state_vm_snapshot_find(tx, where, ARRAY_SIZE(where), &other, err);
+
+    if (found <= 0)
+        return found;
+    return error_set(err, ERROR_BUSY,
+                     "machine '%s': VM snapshot '%s' (%s) is %s; wait for it, "
+                     "or delete it if it stays so",
+                     vm->name, other.display_name, other.uuid, other.state);
+}
+
+static int
+check_power(const struct state_vm *vm, struct error *err)
+{
+    if (strcmp(vm->power, "Running") == 0 ||
+        strcmp(vm->power, "Stopped") == 0 || strcmp(vm->power, "Paused") == 0)
+        return 0;
+    return error_set(err, ERROR_CONFLICT,
+                     "machine '%s' is %s; it must be Running or Stopped",
+                     vm->name, vm->power);
+}
+
+static int
+check_create(struct engine *engine, struct state_tx *tx,
+             const struct state_vm *vm, const struct request_vm_snapshot *args,
+             struct error *err)
+{
+    AUTO_STATE(vm_snapshot) same = {0};
+    const struct state_where names[] = {STATE_INT("vm_id", vm->id),
+                                        STATE_LIVING,
+                                        STATE_TEXT("display_name", args->name)};
+    const struct state_where all[] = {STATE_INT("vm_id", vm->id), STATE_LIVING};
+    uint64_t count = 0;
+    int64_t max = 0;
+
+    if (check_text("name", args->name, err) < 0 ||
+        check_text("description", args->description, err) < 0)
+        return -1;
+    if (args->memory)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "VM snapshots with memory cannot be taken yet; leave "
+                         "snapshotmemory out for a disk-only one");
+    if (args->name != NULL) {
+        int found = state_vm_snapshot_find(tx, names, 3, &same, err);
+
+        if (found < 0)
+            return -1;
+        if (found > 0)
+            return error_set(err, ERROR_INVALID,
+                             "machine '%s' has a VM snapshot named '%s' "
+                             "already",
+                             vm->name, args->name);
+    }
+    if (check_power(vm, err) < 0 || check_none_active(tx, vm, err) < 0 ||
+        settings_get_int(engine->state, "vmsnapshot.max", NULL, &max, err) <
+            0 ||
+        state_vm_snapshot_count(tx, STATE_QUERY(all), &count, err) < 0)
+        return -1;
+    if (max >= 0 && count >= (uint64_t)max)
+        return error_set(err, ERROR_LIMIT,
+                         "machine '%s' has %llu VM snapshots, and "
+                         "vmsnapshot.max is %lld; delete one first",
+                         vm->name, (unsigned long long)count, (long long)max);
+    return 0;
+}
+
+static int
+insert_row(struct state_tx *tx, const struct state_vm *vm,
+           const struct request_vm_snapshot *args,
+           struct state_vm_snapshot *row, struct error *err)
+{
+    char stamp[CLOCK_TEXT_SIZE];
+    AUTO_FREE char *name = NULL;
+    struct uuid uuid;
+
+    uuid_new(&uuid);
+    row->created = clock_wall_ms();
+    row->vm_id = vm->id;
+    row->account_id = vm->account_id;
+    row->domain_id = vm->domain_id;
+    name = xasprintf("%s_VS_%s", vm->name,
+                     clock_format_compact(row->created, stamp));
+    state_set_text(&row->uuid, uuid.text);
+    state_set_text(&row->name, name);
+    state_set_text(&row->display_name, args->name != NULL ? args->name : name);
+    state_set_text(&row->description, args->description);
+    state_set_text(&row->type, "Disk");
+    state_set_text(&row->state, "Allocated");
+    return state_vm_snapshot_insert(tx, row, err);
+}
+
+static int
+submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
+       const char *command, const struct state_vm *vm,
+       const struct state_vm_snapshot *row, bool quiesce,
+       struct ticket *ret_ticket, struct error *err)
+{
+    json_t *parameters =
+        json_pack("{s:I, s:I, s:i}", "vm", (json_int_t)vm->id, "snapshot",
+                  (json_int_t)row->id, "quiesce", (int)quiesce);
+    const struct job_new job = {.command = command,
+                                .queue = vm->uuid,
+                                .caller = caller,
+                                .parameters = parameters,
+                                .instance_type = "VmSnapshot",
+                                .instance_uuid = row->uuid};
+    int result = job_insert(tx, &job, ret_ticket, err);
+
+    json_decref(parameters);
+    if (result < 0 || state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
+}
+
+int
+request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
+                           const struct request_vm_snapshot *args,
+                           struct ticket *ret_ticket, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL || lookup_vm(tx, caller, args->vm, &vm, err) < 0 ||
+        check_create(engine, tx, &vm, args, err) < 0 ||
+        insert_row(tx, &vm, args, &row, err) < 0)
+        return -1;
+    return submit(engine, tx, caller, "createVMSnapshot", &vm, &row,
+                  args->quiesce, ret_ticket, err);
+}
+
+int
+request_vm_snapshot_revert(struct engine *engine, const struct caller *caller,
+                           const char *vm_snapshot, struct ticket *ret_ticket,
+                           struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL ||
+        lookup_vm_snapshot(tx, caller, vm_snapshot, &row, err) < 0 ||
+        state_vm_get(tx, row.vm_id, &vm, err) < 0)
+        return -1;
+    if (strcmp(vm.power, "Stopped") != 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "machine '%s' is %s; reverting to a disk-only VM "
+                         "snapshot changes its power state: stop it first",
+                         vm.name, vm.power);
+    if (strcmp(row.state, "Ready") != 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "VM snapshot '%s' is %s; only a Ready one can be "
+                         "reverted to",
+                         row.display_name, row.state);
+    if (check_none_active(tx, &vm, err) < 0)
+        return -1;
+    return submit(engine, tx, caller, "revertToVMSnapshot", &vm, &row, false,
+                  ret_ticket, err);
+}
+
+int
+request_vm_snapshot_delete(struct engine *engine, const struct caller *caller,
+                           const char *vm_snapshot, struct ticket *ret_ticket,
+                           struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL ||
+        lookup_vm_snapshot(tx, caller, vm_snapshot, &row, err) < 0 ||
+        state_vm_get(tx, row.vm_id, &vm, err) < 0)
+        return -1;
+    /* The same snapshot may be deleted again if its deletion got stuck. */
+    if (!vm_snapshot_may_go(row.state, "Expunging"))
+        return error_set(err, ERROR_CONFLICT,
+                         "VM snapshot '%s' is %s and cannot be deleted now",
+                         row.display_name, row.state);
+    if (strcmp(row.state, "Expunging") != 0 &&
+        check_none_active(tx, &vm, err) < 0)
+        return -1;
+    return submit(engine, tx, caller, "deleteVMSnapshot", &vm, &row, false,
+                  ret_ticket, err);
+}

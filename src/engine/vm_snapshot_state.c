@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * States of VM snapshots, and how they follow the layers.
+ *
+ *     Allocated --> Creating --> Ready <--> Reverting
+ *                      |           |
+ *                      v           v
+ *                    Error ---> Expunging --> Removed
+ *                      ^           |  ^
+ *                      +-----------+  |
+ *                                  v  |
+ *                                 Hidden
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/tree.h"
+#include "engine/vm_snapshot.h"
+
+#include <string.h>
+
+static const struct {
+    const char *from;
+    const char *to;
+} transitions[] = {
+    {"Allocated", "Creating"}, {"Allocated", "Error"},
+    {"Allocated", "Removed"},  {"Creating", "Ready"},
+    {"Creating", "Error"},     {"Ready", "Reverting"},
+    {"Reverting", "Ready"},    {"Ready", "Expunging"},
+    {"Error", "Expunging"},    {"Expunging", "Expunging"},
+    {"Hidden", "Expunging"},   {"Expunging", "Removed"},
+    {"Expunging", "Error"},    {"Expunging", "Hidden"},
+    {"Hidden", "Removed"}, /* its last layer was merged away */
+};
+
+bool
+vm_snapshot_may_go(const char *from, const char *to)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(transitions); i++) {
+        if (strcmp(transitions[i].from, from) == 0 &&
+            strcmp(transitions[i].to, to) == 0)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Is a layer of this snapshot still there only because several layers rest
+ * on it?  A layer that somebody else pins, or that is foreign, stays for
+ * their sake.
+ */
+static int
+is_needed(struct tree *tree,
+          const struct state_vm_snapshot_volume_list *members)
+{
+    for (size_t i = 0; i < members->count; i++) {
+        const struct state_vm_snapshot_volume *member = &members->items[i];
+        struct tree_volume *volume = tree_find_volume(tree, member->volume_id);
+        struct planner_tree plan;
+        const struct planner_layer *layer;
+
+        if (volume == NULL)
+            continue;
+        plan = tree_plan(volume);
+        layer = planner_find(&plan, member->layer_id);
+        if (layer != NULL && !layer->is_pinned && !layer->is_foreign &&
+            layer->id != volume->row.layer_id)
+            return true;
+    }
+    return false;
+}
+
+/* The snapshot is gone: its children and the current mark go up. */
+static int
+remove_from_tree(struct state_tx *tx, struct state_vm_snapshot *gone,
+                 struct error *err)
+{
+    AUTO_STATE_LIST(vm_snapshot) children = {0};
+    AUTO_STATE(vm_snapshot) parent = {0};
+    const struct state_where where[] = {STATE_INT("parent_id", gone->id),
+                                        STATE_LIVING};
+
+    if (state_vm_snapshot_list(tx, STATE_QUERY(where), &children, err) < 0)
+        return -1;
+    for (size_t i = 0; i < children.count; i++) {
+        children.items[i].parent_id = gone->parent_id;
+        if (state_vm_snapshot_update(tx, &children.items[i], err) < 0)
+            return -1;
+    }
+    if (gone->is_current != 0 && gone->parent_id != 0) {
+        if (state_vm_snapshot_get(tx, gone->parent_id, &parent, err) < 0)
+            return -1;
+        parent.is_current = 1;
+        if (state_vm_snapshot_update(tx, &parent, err) < 0)
+            return -1;
+    }
+    gone->is_current = 0;
+    gone->removed = clock_wall_ms();
+    state_set_text(&gone->state, "Removed");
+    return state_vm_snapshot_update(tx, gone, err);
+}
+
+static int
+follow_one(struct state_tx *tx, struct tree *tree,
+           struct state_vm_snapshot *row, struct error *err)
+{
+    AUTO_STATE_LIST(vm_snapshot_volume) members = {0};
+    const struct state_where where[] = {STATE_INT("vm_snapshot_id", row->id)};
+
+    if (state_vm_snapshot_volume_list(tx, STATE_QUERY(where), &members, err) <
+        0)
+        return -1;
+    if (!is_needed(tree, &members))
+        return remove_from_tree(tx, row, err);
+    if (strcmp(row->state, "Hidden") == 0)
+        return 0;
+    state_set_text(&row->state, "Hidden");
+    return state_vm_snapshot_update(tx, row, err);
+}
+
+int
+vm_snapshot_follow_layers(struct engine *engine, int64_t vm_id,
+                          struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_TREE struct tree *tree = NULL;
+    AUTO_STATE_LIST(vm_snapshot) rows = {0};
+    static const char *const states[] = {"Expunging", "Hidden"};
+    const struct state_where where[] = {
+        STATE_INT("vm_id", vm_id),
+        STATE_LIVING,
+        {.column = "state", .op = STATE_IN_TEXT, .texts = states, .count = 2}};
+
+    if (tx == NULL || tree_load(tx, vm_id, &tree, err) < 0 ||
+        state_vm_snapshot_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        /* Each may change parents of the next: read it again. */
+        AUTO_STATE(vm_snapshot) row = {0};
+
+        if (state_vm_snapshot_get(tx, rows.items[i].id, &row, err) < 0 ||
+            follow_one(tx, tree, &row, err) < 0)
+            return -1;
+    }
+    return rows.count > 0 ? state_commit(tx, err) : 0;
+}
+
+int
+vm_snapshot_settle(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_LIST(vm_snapshot) rows = {0};
+    static const char *const states[] = {"Creating", "Reverting"};
+    const struct state_where where[] = {
+        STATE_INT("vm_id", vm_id),
+        STATE_LIVING,
+        {.column = "state", .op = STATE_IN_TEXT, .texts = states, .count = 2}};
+
+    if (tx == NULL ||
+        state_vm_snapshot_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        struct state_vm_snapshot *row = &rows.items[i];
+        bool creating = strcmp(row->state, "Creating") == 0;
+
+        state_set_text(&row->state, creating ? "Error" : "Ready");
+        if (creating)
+            state_set_text(&row->problem, "varved ended before it was made");
+        log_info("snapshot-settled", "snapshot=%s state=%s", row->uuid,
+                 row->state);
+        if (state_vm_snapshot_update(tx, row, err) < 0)
+            return -1;
+    }
+    return rows.count > 0 ? state_commit(tx, err) : 0;
+}
