@@ -20,7 +20,8 @@
  * there.  Nothing is changed by connecting.
  *
  * Threads:    starts one for the connection, and one for libvirt's event loop
- *             that lives as long as the process.
+ *             that lives as long as the process, which ignores SIGPIPE
+ *             from then on.
  * Blocks:     for the first attempt, at most 20 seconds.
  * Returns:    to be freed with hv_free, or NULL with *err set to
  *             ERROR_INTERNAL.

@@ -18,6 +18,7 @@
 #include "base/memory.h"
 
 #include <libvirt/virterror.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -53,8 +54,12 @@ run_events(void *context)
 static void
 initialise(void)
 {
+    struct sigaction old;
     pthread_t thread;
 
+    /* libvirt writes to sockets whose other end may have died. */
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        (void)signal(SIGPIPE, SIG_IGN);
     virSetErrorFunc(NULL, ignore_error);
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0 ||
         pthread_create(&thread, NULL, run_events, NULL) != 0)
