@@ -18,12 +18,16 @@
 #              VARVE_LAB_ROOT   where labs are made          (/var/tmp)
 #              VARVE_LAB_KEEP   1: the lab's folder stays
 #              VARVE_LAB_IO     cache mode of the disks      (none)
+#
+# LAB_OWNER may be set to a process other than this shell: the lab lives as
+# long as that one.
 
 lab_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab_top=$(cd "$lab_here/../../.." && pwd)
 VARVE_BUILD=${VARVE_BUILD:-$lab_top/build}
 VARVE_LAB_CACHE=${VARVE_LAB_CACHE:-$lab_top/build/lab}
 LAB= # the lab's folder while there is one
+LAB_OWNER=${LAB_OWNER:-$$}
 
 . "$lab_here/tap.sh"
 . "$lab_here/disk.sh"
@@ -86,7 +90,8 @@ lab_up() {
     mkdir "$LAB"/{pool,log,tmp}
     "$lab_here/build-guest" "$VARVE_LAB_CACHE" >"$LAB/log/build-guest" 2>&1 ||
         bail_out "build-guest: $(tail -n 3 "$LAB/log/build-guest")"
-    "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" $$ ||
+    "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" \
+        "$LAB_OWNER" ||
         bail_out "no libvirtd"
     LAB_HOOKS=$LAB/libvirt/etc/hooks
     export LIBVIRT_DEFAULT_URI
@@ -107,6 +112,7 @@ lab_down() {
     if [ -e "$LAB/libvirt/reap.pid" ]; then
         end_process "$(cat "$LAB/libvirt/reap.pid")" 10
     fi
+    [ "$LAB_OWNER" = $$ ] || kill "$LAB_OWNER" 2>/dev/null || :
     if [ "${VARVE_LAB_KEEP:-0}" = 1 ]; then
         note "kept: $LAB"
     else

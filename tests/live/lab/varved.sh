@@ -64,7 +64,7 @@ varved_start() {
         return 1
     fi
     rm -f "$VARVE_RUN/pid"
-    env "$@" "$VARVE_LAB_CACHE/reap" -o $$ -p "$VARVE_RUN/pid" \
+    env "$@" "$VARVE_LAB_CACHE/reap" -o "$LAB_OWNER" -p "$VARVE_RUN/pid" \
         "$VARVED" --config "$VARVE_CONF" >>"$VARVED_LOG" 2>&1 </dev/null &
     VARVED_REAP=$!
     if until_true 15 varved_answers_or_ended && varved_answers; then

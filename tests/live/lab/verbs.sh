@@ -130,6 +130,12 @@ backup_field() {
         jq -r --arg field "$2" '.backup[0][$field] // "" | tostring'
 }
 
+# backup_bytes ID: bytes read, found changed and stored for it.
+backup_bytes() {
+    api listBackups id="$1" | jq -r '.backup[0] |
+        "\(.bytesread // "?") \(.byteschanged // "?") \(.size // "?")"'
+}
+
 # backup_file ID DEVICE-ID: the file in the repository that holds that volume
 # at that point.  The layout is backups/<account>/<volume>/<file>.qcow2.
 backup_file() {

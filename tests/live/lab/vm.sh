@@ -288,6 +288,23 @@ view_is() {
     return 1
 }
 
+# throttle_merges NAME DEVICE MIB: from now on a merge of that disk has no more
+# than so many MiB a second, from its first instants on (one virsh that stays
+# connected asks every 10 ms, for at most 20 s); until unthrottle_merges.
+throttle_merges() {
+    for _ in {1..2000}; do
+        echo "blockjob $1 $2 --bandwidth $3"
+        sleep 0.01
+    done 2>/dev/null | virsh -q >/dev/null 2>&1 &
+    THROTTLE_PID=$!
+}
+
+# unthrottle_merges NAME DEVICE
+unthrottle_merges() {
+    end_process "$THROTTLE_PID" 2
+    virsh -q blockjob "$1" "$2" --bandwidth 0 >/dev/null 2>&1 || :
+}
+
 # pool_strays: image files on primary storage that no machine's chain holds.
 pool_strays() {
     local vm disk
