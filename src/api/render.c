@@ -11,6 +11,7 @@
 #include "api/object.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -22,11 +23,30 @@ render_format_of(const char *response)
                                                                  : RENDER_XML;
 }
 
-const char *
-render_content_type(enum render_format format)
+/* What every client takes as JSON, and nothing that breaks a header. */
+static bool
+is_json_type(const char *type)
 {
-    return format == RENDER_JSON ? "application/json; charset=UTF-8"
-                                 : "text/xml; charset=UTF-8";
+    for (const char *c = type; *c != '\0'; c++) {
+        if (*c < 0x20 || *c >= 0x7f)
+            return false;
+    }
+    return strlen(type) < RENDER_TYPE_MAX &&
+           (strncmp(type, "application/json", 16) == 0 ||
+            strncmp(type, "text/javascript", 15) == 0);
+}
+
+void
+render_content_type(enum render_format format, const char *json,
+                    char ret_type[RENDER_TYPE_MAX])
+{
+    const char *type = "text/xml; charset=UTF-8";
+
+    if (format == RENDER_JSON)
+        type = json != NULL && is_json_type(json)
+                   ? json
+                   : "application/json; charset=UTF-8";
+    (void)snprintf(ret_type, RENDER_TYPE_MAX, "%s", type);
 }
 
 /* -- XML ----------------------------------------------------------------- */

@@ -17,8 +17,12 @@ enum render_format { RENDER_XML, RENDER_JSON };
 /* What parameter "response" asks for; XML unless it is "json". */
 enum render_format render_format_of(const char *response);
 
-/* The value of the Content-Type header. */
-const char *render_content_type(enum render_format format);
+#define RENDER_TYPE_MAX 80
+
+/* The value of the Content-Type header.  `json` is what the operator wants for
+ * JSON; it is taken if clients understand it.  NULL for none. */
+void render_content_type(enum render_format format, const char *json,
+                         char ret_type[RENDER_TYPE_MAX]) NONNULL(3);
 
 /**
  * render_body(format, root, object, ret_text):

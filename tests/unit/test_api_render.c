@@ -89,9 +89,27 @@ the_format_is_xml_unless_json_is_asked_for(void)
     CHECK(render_format_of("yaml") == RENDER_XML);
     CHECK(render_format_of("json") == RENDER_JSON);
     CHECK(render_format_of("JSON") == RENDER_JSON);
-    CHECK_TEXT(render_content_type(RENDER_JSON),
-               "application/json; charset=UTF-8");
-    CHECK_TEXT(render_content_type(RENDER_XML), "text/xml; charset=UTF-8");
+}
+
+static void
+check_type(enum render_format format, const char *json, const char *expected)
+{
+    char type[RENDER_TYPE_MAX];
+
+    render_content_type(format, json, type);
+    CHECK_TEXT(type, expected);
+}
+
+static void
+the_content_type_is_one_that_clients_take(void)
+{
+    static const char usual[] = "application/json; charset=UTF-8";
+
+    check_type(RENDER_JSON, NULL, usual);
+    check_type(RENDER_JSON, "text/javascript", "text/javascript");
+    check_type(RENDER_JSON, "text/plain", usual);
+    check_type(RENDER_JSON, "application/json\r\nX: y", usual);
+    check_type(RENDER_XML, "text/javascript", "text/xml; charset=UTF-8");
 }
 
 static void
@@ -237,6 +255,7 @@ main(void)
     RUN(texts_are_escaped);
     RUN(bytes_that_are_no_text_are_shown_as_question_marks);
     RUN(the_format_is_xml_unless_json_is_asked_for);
+    RUN(the_content_type_is_one_that_clients_take);
     RUN(an_error_has_the_fields_that_clients_read);
     RUN(only_root_admins_see_internal_details);
     RUN(a_description_fits_into_a_header);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread, which begins with the first question and asks one round at a
+ * time.  Everybody who waits gets the same round's facts; while a round hangs
+ * nobody starts a second one.
+ */
+#include "api/probe.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/lock.h"
+#include "base/memory.h"
+#include "state/state.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define WAIT_MS 2000
+
+struct probe {
+    struct engine *engine; /* borrowed */
+    struct lock lock;
+    struct signal changed;
+    /* All under lock. */
+    bool has_thread;
+    bool is_ending;
+    pthread_t thread;
+    uint64_t asked;           /* the newest round that somebody wants */
+    uint64_t answered;        /* the newest round that is done */
+    struct probe_facts facts; /* of that round */
+};
+
+static void
+ask_stores(struct engine *engine, struct probe_facts *facts)
+{
+    const struct state_where where[] = {STATE_LIVING};
+    AUTO_STATE_LIST(image_store) stores = {0};
+    struct error err = ERROR_INIT;
+    struct state_tx *tx = state_begin_read(engine_state(engine), &err);
+
+    /* The transaction ends before anything here may hang. */
+    if (tx != NULL &&
+        state_image_store_list(tx, STATE_QUERY(where), &stores, &err) < 0)
+        error_clear(&err);
+    state_end(tx);
+    for (size_t i = 0; i < stores.count && i < PROBE_STORES_MAX; i++) {
+        struct probe_store *store = &facts->stores[facts->store_count++];
+        const char *path = stores.items[i].path;
+
+        store->id = stores.items[i].id;
+        store->known =
+            path != NULL && fd_free_space(path, &store->free_bytes, &err) == 0;
+    }
+}
+
+static void
+ask_world(struct engine *engine, struct probe_facts *facts)
+{
+    struct error err = ERROR_INIT;
+    struct hv *hv = engine_hv(engine);
+
+    facts->known = hv != NULL && hv_facts(hv, &facts->hypervisor, &err) == 0;
+    ask_stores(engine, facts);
+}
+
+/* Wait for a question; false at the end. */
+static bool
+take_round_locked(struct probe *probe, uint64_t *ret_round)
+    REQUIRES(probe->lock)
+{
+    while (!probe->is_ending && probe->asked == probe->answered)
+        signal_wait(&probe->changed, &probe->lock);
+    *ret_round = probe->asked;
+    return !probe->is_ending;
+}
+
+static void *
+ask_forever(void *context)
+{
+    struct probe *probe = context;
+
+    for (;;) {
+        struct probe_facts facts = {.known = false};
+        uint64_t round;
+        bool go_on;
+
+        lock_take(&probe->lock);
+        go_on = take_round_locked(probe, &round);
+        lock_give(&probe->lock);
+        if (!go_on)
+            return NULL;
+        ask_world(probe->engine, &facts);
+        lock_take(&probe->lock);
+        probe->facts = facts;
+        probe->answered = round;
+        signal_wake_all(&probe->changed);
+        lock_give(&probe->lock);
+    }
+}
+
+struct probe *
+probe_new(struct engine *engine)
+{
+    struct probe *probe = xcalloc(1, sizeof(*probe));
+
+    probe->engine = engine;
+    lock_init(&probe->lock);
+    signal_init(&probe->changed);
+    return probe;
+}
+
+void
+probe_free(struct probe *probe)
+{
+    bool has_thread;
+
+    if (probe == NULL)
+        return;
+    lock_take(&probe->lock);
+    probe->is_ending = true;
+    has_thread = probe->has_thread;
+    signal_wake_all(&probe->changed);
+    lock_give(&probe->lock);
+    if (has_thread)
+        (void)pthread_join(probe->thread, NULL); /* it is ours and joinable */
+    signal_release(&probe->changed);
+    lock_release(&probe->lock);
+    free(probe);
+}
+
+static void
+ask_locked(struct probe *probe, struct probe_facts *ret_facts)
+    REQUIRES(probe->lock)
+{
+    int64_t deadline_ms = clock_monotonic_ms() + WAIT_MS;
+    uint64_t round;
+
+    if (!probe->has_thread)
+        probe->has_thread =
+            pthread_create(&probe->thread, NULL, ask_forever, probe) == 0;
+    if (!probe->has_thread)
+        return;
+    /* A round that is under way began before us: only the next is ours. */
+    round = ++probe->asked;
+    signal_wake_all(&probe->changed);
+    while (probe->answered < round) {
+        if (!signal_wait_until(&probe->changed, &probe->lock, deadline_ms))
+            break;
+    }
+    if (probe->answered >= round)
+        *ret_facts = probe->facts;
+}
+
+void
+probe_ask(struct probe *probe, struct probe_facts *ret_facts)
+{
+    *ret_facts = (struct probe_facts){.known = false};
+    lock_take(&probe->lock);
+    ask_locked(probe, ret_facts);
+    lock_give(&probe->lock);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the whole is, on one page, for `varve status` and the console.
+ */
+#include "api/filter.h"
+#include "api/object.h"
+#include "api/probe.h"
+#include "api/resources.h"
+
+#include <string.h>
+
+static void
+add_problem(json_t *problems, const char *kind, const char *id,
+            const char *name, const char *text)
+{
+    json_t *object = object_new();
+
+    object_set_text(object, "kind", kind);
+    object_set_text(object, "id", id);
+    object_set_text(object, "name", name);
+    object_set_text(object, "text", text);
+    object_append(problems, object);
+}
+
+/* -- for everybody, what is theirs --------------------------------------- */
+
+static void
+count_one(json_t *counts, const char *key)
+{
+    object_set_number(counts, key,
+                      json_integer_value(json_object_get(counts, key)) + 1);
+}
+
+static int
+add_machines(struct call *call, json_t *status, json_t *problems,
+             struct error *err)
+{
+    AUTO_FILTER struct filter filter = {.has_id = true};
+    AUTO_STATE_LIST(vm) rows = {0};
+    struct state_query query;
+    json_t *counts = object_new();
+    json_t *states = object_new();
+
+    object_set(status, "virtualmachines", counts);
+    object_set(counts, "states", states);
+    if (filter_by_caller(&filter, call, err) < 0)
+        return -1;
+    filter_living(&filter);
+    query = filter_query(&filter);
+    if (state_vm_list(call_tx(call), &query, &rows, err) < 0)
+        return -1;
+    object_set_number(counts, "total", (int64_t)rows.count);
+    object_set_number(counts, "managed", 0);
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct state_vm *vm = &rows.items[i];
+
+        count_one(states, vms_state(vm));
+        if (vm->managed != 0)
+            count_one(counts, "managed");
+        if (vm->problem != NULL)
+            add_problem(problems, "VirtualMachine", vm->uuid, vm->name,
+                        vm->problem);
+    }
+    return 0;
+}
+
+static int
+add_snapshots(struct call *call, json_t *problems, struct error *err)
+{
+    AUTO_FILTER struct filter filter = {.has_id = true};
+    AUTO_STATE_LIST(vm_snapshot) rows = {0};
+    struct state_query query;
+
+    if (filter_by_caller(&filter, call, err) < 0)
+        return -1;
+    filter_living(&filter);
+    filter_add(&filter,
+               (struct state_where){.column = "problem", .op = STATE_NE});
+    query = filter_query(&filter);
+    if (state_vm_snapshot_list(call_tx(call), &query, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++)
+        add_problem(problems, "VmSnapshot", rows.items[i].uuid,
+                    rows.items[i].display_name, rows.items[i].problem);
+    return 0;
+}
+
+static int
+add_jobs(struct call *call, json_t *status, struct error *err)
+{
+    AUTO_FILTER struct filter filter = {.has_id = true};
+    AUTO_STATE_LIST(job) rows = {0};
+    struct state_query query;
+    int64_t running = 0;
+    json_t *counts = object_new();
+
+    object_set(status, "jobs", counts);
+    if (filter_by_caller(&filter, call, err) < 0)
+        return -1;
+    filter_add(&filter, (struct state_where)STATE_INT("status", 0));
+    query = filter_query(&filter);
+    if (state_job_list(call_tx(call), &query, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++)
+        running += rows.items[i].started != 0;
+    object_set_number(counts, "running", running);
+    object_set_number(counts, "queued", (int64_t)rows.count - running);
+    return 0;
+}
+
+/* -- for administrators -------------------------------------------------- */
+
+static void
+add_hypervisor(const struct probe_facts *facts, json_t *status,
+               json_t *problems)
+{
+    const struct hv_facts *hv = &facts->hypervisor;
+    json_t *object = object_new();
+
+    object_set(status, "hypervisor", object);
+    object_set_bool(object, "reachable", facts->known);
+    if (!facts->known) {
+        add_problem(problems, "Host", NULL, NULL,
+                    "the hypervisor does not answer");
+        return;
+    }
+    object_set_text(object, "kind", hv->kind);
+    object_set_text(object, "hostname", hv->hostname);
+    object_set_text(object, "libvirtversion", hv->libvirt_version);
+    object_set_text(object, "qemuversion", hv->qemu_version);
+    object_set_text(object, "uri", hv->uri);
+}
+
+static const struct probe_store *
+find_store(const struct probe_facts *facts, int64_t id)
+{
+    for (size_t i = 0; i < facts->store_count; i++) {
+        if (facts->stores[i].id == id)
+            return &facts->stores[i];
+    }
+    return NULL;
+}
+
+static int
+add_stores(struct call *call, const struct probe_facts *facts, json_t *status,
+           json_t *problems, struct error *err)
+{
+    const struct state_where where[] = {STATE_LIVING};
+    AUTO_STATE_LIST(image_store) rows = {0};
+    json_t *list = object_new_array();
+
+    object_set(status, "imagestore", list);
+    if (state_image_store_list(call_tx(call), STATE_QUERY(where), &rows, err) <
+        0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct state_image_store *row = &rows.items[i];
+        const struct probe_store *store = find_store(facts, row->id);
+        json_t *object = object_new();
+
+        object_set_text(object, "id", row->uuid);
+        object_set_text(object, "name", row->name);
+        object_set_text(object, "path", row->path);
+        object_append(list, object);
+        if (store != NULL && store->known)
+            object_set_number(object, "free", (int64_t)store->free_bytes);
+        else
+            add_problem(problems, "ImageStore", row->uuid, row->name,
+                        "the repository does not answer");
+    }
+    return 0;
+}
+
+static int
+add_world(struct call *call, const struct probe_facts *facts, json_t *status,
+          json_t *problems, struct error *err)
+{
+    if (!call_is_root(call))
+        return 0;
+    add_hypervisor(facts, status, problems);
+    return add_stores(call, facts, status, problems, err);
+}
+
+int
+status_get(struct call *call, json_t *body, struct error *err)
+{
+    AUTO_JSON json_t *problems = object_new_array();
+    json_t *status = object_new();
+    struct probe_facts facts = {.known = false};
+
+    /* Nothing of the database is held while the world is asked. */
+    if (call_is_root(call))
+        probe_ask(call->api->probe, &facts);
+    object_set(body, "status", status);
+    object_set_text(status, "version", call->api->version);
+    object_set_date(status, "started", call->api->started);
+    if (call_read(call, err) < 0 ||
+        add_world(call, &facts, status, problems, err) < 0 ||
+        add_machines(call, status, problems, err) < 0 ||
+        add_snapshots(call, problems, err) < 0 ||
+        add_jobs(call, status, err) < 0)
+        return -1;
+    object_set(status, "problem", json_incref(problems));
+    return 0;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine_double.h"
+
+#include "base/memory.h"
+#include "base/strbuf.h"
+#include "engine/requests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct engine {
+    struct state *state;
+    struct hv *hv;
+    struct strbuf last;
+    char *taken;
+    struct error armed;
+    char answer[UUID_TEXT_SIZE];
+};
+
+struct engine *
+engine_double_new(struct state *state, struct hv *hv)
+{
+    struct engine *engine = xcalloc(1, sizeof(*engine));
+
+    engine->state = state;
+    engine->hv = hv;
+    strbuf_init(&engine->last, STRBUF_MAX_DEFAULT);
+    return engine;
+}
+
+void
+engine_free(struct engine *engine)
+{
+    if (engine == NULL)
+        return;
+    strbuf_release(&engine->last);
+    free(engine->taken);
+    free(engine);
+}
+
+const char *
+engine_double_last(struct engine *engine)
+{
+    free(engine->taken);
+    engine->taken = strbuf_take(&engine->last);
+    return engine->taken;
+}
+
+void
+engine_double_fail(struct engine *engine, enum error_code code,
+                   const char *text)
+{
+    (void)error_set(&engine->armed, code, "%s", text);
+}
+
+void
+engine_double_answer(struct engine *engine, const char *uuid)
+{
+    (void)snprintf(engine->answer, sizeof(engine->answer), "%s", uuid);
+}
+
+struct state *
+engine_state(struct engine *engine)
+{
+    return engine->state;
+}
+
+struct hv *
+engine_hv(struct engine *engine)
+{
+    return engine->hv;
+}
+
+/* -- writing down -------------------------------------------------------- */
+
+static void
+note(struct engine *engine, const char *name, const struct caller *caller)
+{
+    strbuf_clear(&engine->last);
+    strbuf_addf(&engine->last, "%s user=%lld", name,
+                (long long)caller->user_id);
+}
+
+static void
+note_text(struct engine *engine, const char *name, const char *value)
+{
+    if (value != NULL)
+        strbuf_addf(&engine->last, " %s=%s", name, value);
+}
+
+static void
+note_flag(struct engine *engine, const char *name, bool value)
+{
+    strbuf_addf(&engine->last, " %s=%d", name, (int)value);
+}
+
+static int
+end(struct engine *engine, struct ticket *ret_ticket, struct error *err)
+{
+    if (engine->armed.code != ERROR_NONE) {
+        *err = engine->armed;
+        error_clear(&engine->armed);
+        return -1;
+    }
+    if (ret_ticket != NULL)
+        *ret_ticket = (struct ticket){.job = ENGINE_DOUBLE_JOB,
+                                      .object = ENGINE_DOUBLE_OBJECT};
+    return 0;
+}
+
+/* Requests that name one object. */
+#define SIMPLE(function, argument)                                             \
+    int request_##function(struct engine *engine, const struct caller *caller, \
+                           const char *argument, struct ticket *ret_ticket,    \
+                           struct error *err)                                  \
+    {                                                                          \
+        note(engine, #function, caller);                                       \
+        note_text(engine, #argument, argument);                                \
+        return end(engine, ret_ticket, err);                                   \
+    }
+SIMPLE(vm_start, vm)
+SIMPLE(vm_reboot, vm)
+SIMPLE(vm_release, vm)
+SIMPLE(vm_settle, vm)
+SIMPLE(vm_snapshot_revert, vm_snapshot)
+SIMPLE(vm_snapshot_delete, vm_snapshot)
+SIMPLE(backup_restore, backup)
+SIMPLE(backup_verify, backup)
+
+/* And those with "forced". */
+#define FORCED(function, argument)                                             \
+    int request_##function(struct engine *engine, const struct caller *caller, \
+                           const char *argument, bool forced,                  \
+                           struct ticket *ret_ticket, struct error *err)       \
+    {                                                                          \
+        note(engine, #function, caller);                                       \
+        note_text(engine, #argument, argument);                                \
+        note_flag(engine, "forced", forced);                                   \
+        return end(engine, ret_ticket, err);                                   \
+    }
+FORCED(vm_stop, vm)
+FORCED(offering_remove, vm)
+FORCED(backup_delete, backup)
+
+/* And those that are done at once. */
+#define AT_ONCE(function, argument)                                            \
+    int request_##function(struct engine *engine, const struct caller *caller, \
+                           const char *argument, struct error *err)            \
+    {                                                                          \
+        note(engine, #function, caller);                                       \
+        note_text(engine, #argument, argument);                                \
+        return end(engine, NULL, err);                                         \
+    }
+AT_ONCE(native_offering_delete, native_offering)
+AT_ONCE(offering_delete, offering)
+AT_ONCE(job_cancel, job)
+
+int
+request_offering_assign(struct engine *engine, const struct caller *caller,
+                        const char *vm, const char *offering,
+                        struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "offering_assign", caller);
+    note_text(engine, "vm", vm);
+    note_text(engine, "offering", offering);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
+                           const struct request_vm_snapshot *args,
+                           struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "vm_snapshot_create", caller);
+    note_text(engine, "vm", args->vm);
+    note_text(engine, "name", args->name);
+    note_text(engine, "description", args->description);
+    note_flag(engine, "memory", args->memory);
+    note_flag(engine, "quiesce", args->quiesce);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_native_offering_create(struct engine *engine,
+                               const struct caller *caller,
+                               const struct request_native_offering *args,
+                               char ret_uuid[UUID_TEXT_SIZE], struct error *err)
+{
+    note(engine, "native_offering_create", caller);
+    note_text(engine, "name", args->name);
+    note_flag(engine, "compress", args->compress);
+    note_flag(engine, "validate", args->validate);
+    note_text(engine, "validation_steps", args->validation_steps);
+    note_flag(engine, "quick", args->allow_quick_restore);
+    note_flag(engine, "extract", args->allow_extract_file);
+    if (args->has_chain_size)
+        strbuf_addf(&engine->last, " chain=%lld", (long long)args->chain_size);
+    note_text(engine, "library", args->compression_library);
+    memcpy(ret_uuid, engine->answer, UUID_TEXT_SIZE);
+    return end(engine, NULL, err);
+}
+
+int
+request_offering_import(struct engine *engine, const struct caller *caller,
+                        const struct request_offering_import *args,
+                        struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "offering_import", caller);
+    note_text(engine, "name", args->name);
+    note_text(engine, "description", args->description);
+    note_text(engine, "external_id", args->external_id);
+    note_text(engine, "zone", args->zone);
+    note_flag(engine, "user_driven", args->allow_user_driven_backups);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_backup_create(struct engine *engine, const struct caller *caller,
+                      const struct request_backup *args,
+                      struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "backup_create", caller);
+    note_text(engine, "vm", args->vm);
+    note_text(engine, "name", args->name);
+    note_text(engine, "description", args->description);
+    note_flag(engine, "quiesce", args->quiesce);
+    note_flag(engine, "isolated", args->isolated);
+    return end(engine, ret_ticket, err);
+}
