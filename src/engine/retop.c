@@ -282,7 +282,9 @@ retop_commit(struct engine *engine, struct retop *retop, struct error *err)
         if (err->code == ERROR_NONE)
             (void)error_set(err, ERROR_IO, "fault before the switch");
         why = *err;
-        return retop_undo(engine, retop, &why, err) < 0 ? -1 : (*err = why, -1);
+        if (retop_undo(engine, retop, &why, err) == 0)
+            *err = why;
+        return -1;
     }
     if (switch_disks(engine, retop, retop->is_live, err) == 0)
         return retop_finish(engine, retop, err);
