@@ -117,9 +117,9 @@ both_paths_answer_a_signed_get(void)
         CHECK(reply.status == 200);
         CHECK(has_header(&reply, "Content-Type: application/json; "
                                  "charset=UTF-8\r\n"));
-        CHECK(strncmp(strbuf_text(&reply.body),
-                      "{\"listzonesresponse\":{\"count\":1,\"zone\":[{",
-                      43) == 0);
+        CHECK(strstr(strbuf_text(&reply.body),
+                     "{\"listzonesresponse\":{\"count\":1,\"zone\":[{") ==
+              strbuf_text(&reply.body));
         CHECK(strchr(strbuf_text(&reply.body), '\n') == NULL);
     }
 }
