@@ -90,10 +90,12 @@ lab_up() {
     mkdir "$LAB"/{pool,log,tmp}
     "$lab_here/build-guest" "$VARVE_LAB_CACHE" >"$LAB/log/build-guest" 2>&1 ||
         bail_out "build-guest: $(tail -n 3 "$LAB/log/build-guest")"
+    LAB_HOOKS=$LAB/libvirt/etc/hooks
+    varved_paths
+    varved_install_hook
     "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" \
         "$LAB_OWNER" ||
         bail_out "no libvirtd"
-    LAB_HOOKS=$LAB/libvirt/etc/hooks
     export LIBVIRT_DEFAULT_URI
     LIBVIRT_DEFAULT_URI="qemu+unix:///system?socket=$LAB/libvirt/sock/libvirt-sock"
 }

@@ -5,6 +5,7 @@
 # The names that the product chooses (programs, configuration keys, options)
 # stand here once, so that the tests do not know them.
 
+: "${lab_top:?source lab.sh}"
 VARVED=$VARVE_BUILD/src/daemon/varved
 VARVE_CLI=$VARVE_BUILD/src/cli/varve
 VARVED_PID=  # the daemon while we believe that it runs
@@ -14,12 +15,12 @@ API_WAIT=60  # seconds that api_job waits for a job
 
 # Where the daemon is killed; see src/base/fault.h for the syntax.
 # shellcheck disable=SC2034
-FAULT_MERGE_OFFLINE=merge.offline-committed:kill
+FAULT_MERGE_OFFLINE=merge.committed:kill
 # shellcheck disable=SC2034
 FAULT_MERGE_PIVOTED=merge.after-pivot:kill
 
-# varved_configure: write its configuration file, once for each lab.
-varved_configure() {
+# varved_paths: where everything of it lies in this lab.
+varved_paths() {
     VARVE_HOME=$LAB/varve
     VARVE_STATE=$VARVE_HOME/state
     VARVE_RUN=$VARVE_HOME/run
@@ -27,9 +28,24 @@ varved_configure() {
     VARVE_REPOSITORY=$LAB/repository
     VARVE_CONF=$VARVE_HOME/varve.conf
     VARVED_LOG=$LAB/log/varved.log
-    VARVE_PORT=$(free_port)
     API_REPLY=$LAB/tmp/reply.json
     mkdir -p "$VARVE_STATE" "$VARVE_RUN" "$VARVE_REPOSITORY"
+}
+
+# varved_install_hook: as the package does, before libvirtd starts (it looks
+# for hooks when it starts and on SIGHUP).  It passes no variables to hooks.
+varved_install_hook() {
+    mkdir -p "$LAB_HOOKS/qemu.d"
+    cat >"$LAB_HOOKS/qemu.d/varve" <<HOOK
+#!/bin/sh
+VARVE_HOLD_DIR='$VARVE_STATE/hold' exec '$lab_top/data/hooks/varve-hook' "\$@"
+HOOK
+    chmod 755 "$LAB_HOOKS/qemu.d/varve"
+}
+
+# varved_configure: write its configuration file, once for each lab.
+varved_configure() {
+    VARVE_PORT=$(free_port)
     cat >"$VARVE_CONF" <<CONF
 state-dir = $VARVE_STATE
 run-dir = $VARVE_RUN
@@ -58,7 +74,7 @@ free_port() {
 # varved_start [NAME=VALUE...]: the daemon runs, with these variables in its
 # environment (VARVE_FAULT=...), and answers.
 varved_start() {
-    [ -n "${VARVE_CONF:-}" ] || varved_configure
+    [ -e "$VARVE_CONF" ] || varved_configure
     if [ ! -x "$VARVED" ]; then
         note "no daemon at $VARVED"
         return 1
@@ -188,7 +204,7 @@ job_progress() {
 
 # held_machines: how many domains may not be started now.
 held_machines() {
-    find "$VARVE_STATE/holds" -type f 2>/dev/null | wc -l
+    find "$VARVE_STATE/hold" -type f 2>/dev/null | wc -l
 }
 
 # refused TEXT CODE PATTERN COMMAND...: the command fails with that errorcode
