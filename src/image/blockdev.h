@@ -52,9 +52,11 @@ struct blockdev;
 /* Flags for opening. */
 #define BLOCKDEV_DIRECT 0x1u /* O_DIRECT where the file system has it */
 /*
- * The image may be the active layer of a running QEMU: only its size and
- * backing name are trusted.  Without it, a dirty or corrupt bit in a qcow2
- * header refuses the image.
+ * A running QEMU may have the images open.  Layers below the top are frozen
+ * and read as ever; a dirty bit in them, which is about refcounts, is
+ * tolerated.  The top may be the active layer: then only its size and backing
+ * name can be trusted, and a corrupt bit is tolerated too.  Without the flag,
+ * a dirty or corrupt bit in a qcow2 header refuses the image.
  */
 #define BLOCKDEV_LIVE 0x2u
 
@@ -87,7 +89,12 @@ struct blockdev *blockdev_open_chain(const struct image_ref *refs, size_t count,
 /**
  * blockdev_open_nbd(uri, export_name, err):
  * Connect to an NBD server ("nbd+unix:///?socket=PATH", "nbd://127.0.0.1:N").
- * export_name may be NULL for the default export.
+ * export_name may be NULL for the one that the URI names, or the default.
+ * The export must not change while it is open.
+ *
+ * Blocks:     on the server, at most two minutes for each request.
+ * Returns:    the device, or NULL with *err set to ERROR_UNAVAILABLE,
+ *             ERROR_TIMEOUT, ERROR_CORRUPT (the server says what cannot be).
  */
 struct blockdev *blockdev_open_nbd(const char *uri, const char *export_name,
                                    struct error *err) MUST_CHECK NONNULL(1, 3);
@@ -108,7 +115,9 @@ const char *blockdev_name(const struct blockdev *device) NONNULL(1);
  * the last 64 KiB leaf can be read whole).
  *
  * Returns:    0, or -1 with *err set to ERROR_IO, ERROR_CORRUPT (a cluster
- *             that cannot be decompressed, an offset past the file's end).
+ *             that cannot be decompressed, an offset past the file's end),
+ *             ERROR_UNAVAILABLE, ERROR_TIMEOUT (NBD).  What the buffer holds
+ *             then is not said.
  */
 int blockdev_read(struct blockdev *device, void *buffer, size_t length,
                   uint64_t offset, struct error *err)

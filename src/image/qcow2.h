@@ -77,7 +77,8 @@ int qcow2_create_overlay(const char *path, uint64_t size,
  * qcow2_allocated(path, ret_set, err):
  * The ranges of the guest's disk that this one layer decides itself: data,
  * compressed and zero clusters; everything else comes from its backing file.
- * This is the layer's change record.
+ * This is the layer's change record.  A dirty bit (stale refcounts) does not
+ * matter; the image must not be the active layer of a running QEMU.
  */
 int qcow2_allocated(const char *path, struct extents *ret_set,
                     struct error *err) MUST_CHECK NONNULL(1, 2, 3);
