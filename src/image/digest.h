@@ -50,6 +50,10 @@ struct digest {
 void digest_leaf(enum digest_algorithm algorithm, const void *leaf,
                  struct digest *ret_digest) NONNULL(2, 3);
 
+/* The digest of any bytes. */
+void digest_bytes(enum digest_algorithm algorithm, const void *bytes,
+                  size_t length, struct digest *ret_digest) NONNULL(2, 4);
+
 /* True for a leaf's digest that stands for zeros. */
 bool digest_is_zero(const struct digest *digest) NONNULL(1);
 

@@ -125,10 +125,6 @@ digest_node_slot(uint64_t leaf, unsigned level)
 /* Bytes of a digest of this algorithm. */
 size_t digest_length(enum digest_algorithm algorithm);
 
-/* The digest of any bytes. */
-void digest_bytes(enum digest_algorithm algorithm, const void *bytes,
-                  size_t length, struct digest *ret_digest) NONNULL(2, 4);
-
 /* xxh3-64, for checksums that are not digests. */
 uint64_t digest_checksum(const void *bytes, size_t length) NONNULL(1);
 

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+#include "oracle.h"
+#include "points.h"
+
+#include "base/fault.h"
+#include "repo/base64.h"
+#include "repo/manifest.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+static struct scratch scratch;
+
+static struct repo *
+new_repo(const char *name)
+{
+    AUTO_FREE char *path = scratch_file(&scratch, name);
+    struct error err = ERROR_INIT;
+    struct repo *repo = repo_open(path, REPO_CREATE, &err);
+
+    if (repo == NULL)
+        printf("# %s\n", err.message);
+    return repo;
+}
+
+/* `count` points, each an incremental of the one before. */
+static bool
+make_line(struct points *points, const struct repo *repo, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct error err = ERROR_INIT;
+        struct uuid uuid;
+        const char *parent = points->count > 0
+                                 ? points->made[points->count - 1].uuid.text
+                                 : NULL;
+
+        uuid_new(&uuid);
+        if (points_make(points, repo, &uuid, parent, &err) < 0) {
+            printf("# %s\n", err.message);
+            return false;
+        }
+        points_note(points, &uuid);
+        points_change(points);
+    }
+    return true;
+}
+
+static bool
+has_file(const struct repo *repo, const struct points *points, size_t n)
+{
+    AUTO_FREE char *path =
+        xasprintf("%s/backups/" POINTS_ACCOUNT "/%s/%s.qcow2", repo_path(repo),
+                  points_volumes[0], points->made[n].uuid.text);
+    AUTO_FREE char *index =
+        xasprintf("%s/backups/" POINTS_ACCOUNT "/%s/%s.idx", repo_path(repo),
+                  points_volumes[0], points->made[n].uuid.text);
+
+    return fd_exists(path) && fd_exists(index);
+}
+
+static char *
+manifest_path(const struct repo *repo, const char *point)
+{
+    return xasprintf("%s/points/" POINTS_VM "/%s.json", repo_path(repo), point);
+}
+
+/* All points that the list has restore right; there are `count`. */
+static bool
+all_restore(const struct points *points, const struct repo *repo, size_t count)
+{
+    AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
+    struct error err = ERROR_INIT;
+
+    if (repo_list_points(repo, NULL, &list, &err) < 0 || list.count != count) {
+        printf("# %zu points, not %zu; %s\n", list.count, count, err.message);
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        if (!points_restores(points, repo, list.points[i],
+                             i % 2 == 0 ? IMAGE_RAW : IMAGE_QCOW2))
+            return false;
+    }
+    return true;
+}
+
+static size_t
+remove_point(const struct repo *repo, const char *point)
+{
+    struct repo_removed removed;
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(repo_remove_point(repo, POINTS_VM, point, &removed, &err), &err);
+    return removed.files;
+}
+
+/* -- the repository ----------------------------------------------------- */
+
+static void
+a_directory_becomes_a_repository_once(void)
+{
+    AUTO_FREE char *path = scratch_file(&scratch, "once");
+    AUTO_FREE char *file = xasprintf("%s/varve-repository.json", path);
+    AUTO_REPO struct repo *first = NULL;
+    AUTO_REPO struct repo *second = NULL;
+    struct error err = ERROR_INIT;
+
+    CHECK(repo_open(path, 0, &err) == NULL && err.code == ERROR_NOT_FOUND);
+    CHECK(!fd_exists(path));
+    first = repo_open(path, REPO_CREATE, &err);
+    second = repo_open(path, REPO_CREATE, &err);
+    REQUIRE(first != NULL && second != NULL);
+    CHECK_TEXT(repo_uuid(second), repo_uuid(first));
+    CHECK_TEXT(repo_path(second), path);
+    CHECK_OK(repo_require_space(first, 1, &err), &err);
+    CHECK(repo_require_space(first, UINT64_MAX, &err) == -1);
+    CHECK(err.code == ERROR_NO_SPACE);
+    /* The share went away and left the directory it was mounted on. */
+    CHECK(rename(file, "elsewhere") == 0);
+    CHECK(repo_open(path, 0, &err) == NULL && err.code == ERROR_NOT_FOUND);
+}
+
+static void
+a_directory_of_something_else_is_left_alone(void)
+{
+    AUTO_FREE char *path = scratch_file(&scratch, "other");
+    AUTO_FREE char *file = xasprintf("%s/varve-repository.json", path);
+    const char *newer = "{\"format\":\"varve-repository\",\"version\":2,"
+                        "\"uuid\":\"" POINTS_VM "\"}";
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(fd_make_directories("other/inside", 0700, &err), &err);
+    CHECK(repo_open(path, REPO_CREATE, &err) == NULL);
+    CHECK(err.code == ERROR_CONFLICT && !fd_exists(file));
+    CHECK_OK(fd_replace_file(file, "{}", 2, 0600, &err), &err);
+    CHECK(repo_open(path, 0, &err) == NULL && err.code == ERROR_CORRUPT);
+    CHECK_OK(fd_replace_file(file, newer, strlen(newer), 0600, &err), &err);
+    CHECK(repo_open(path, 0, &err) == NULL && err.code == ERROR_UNSUPPORTED);
+}
+
+/* -- points ------------------------------------------------------------- */
+
+static void
+every_point_restores_what_it_was_made_from(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("restore");
+    AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
+    struct repo_settled settled;
+    struct error err = ERROR_INIT;
+    struct points points;
+
+    points_init(&points, 1);
+    REQUIRE(make_line(&points, repo, 4));
+    CHECK(all_restore(&points, repo, 4));
+    CHECK_OK(repo_list_points(repo, POINTS_VM, &list, &err), &err);
+    REQUIRE(list.count == 4 && list.bad_count == 0);
+    for (size_t i = 0; i < 4; i++) {
+        const struct repo_point *point = list.points[i];
+
+        CHECK_TEXT(point->uuid.text, points.made[i].uuid.text);
+        CHECK(point->type == (i == 0 ? REPO_FULL : REPO_INCREMENTAL));
+        CHECK(point->volumes[0].chain_count == i + 1);
+        CHECK(point->volumes[1].stored > 0);
+        CHECK((point->volumes[0].full_reason != NULL) == (i == 0));
+        CHECK_TEXT(point->volumes[1].target, "vdb");
+        CHECK(point->nvram_length == 10 && point->nvram[9] == 0);
+        CHECK_TEXT(repo_point_detail(point, "quiesced"), "true");
+        CHECK(strstr(point->domain_xml, "w\xc3\xa4hb") != NULL);
+    }
+    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK(settled.stages == 0 && settled.removals == 0 && settled.strays == 0);
+    points_release(&points);
+}
+
+/* No lock-in: qemu-img finds the whole chain by itself. */
+static void
+qemu_reads_a_point_without_us(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("qemu");
+    AUTO_REPO_POINT struct repo_point *point = NULL;
+    struct error err = ERROR_INIT;
+    struct points points;
+
+    points_init(&points, 2);
+    REQUIRE(make_line(&points, repo, 3));
+    point = repo_read_point(repo, POINTS_VM, points.made[2].uuid.text, &err);
+    REQUIRE(point != NULL);
+    for (size_t i = 0; i < POINTS_VOLUMES; i++) {
+        AUTO_FREE char *image =
+            repo_image_path(repo, point, &point->volumes[i]);
+
+        sample_store("expected.raw", points.made[2].disks[i], POINTS_SIZE);
+        CHECK(oracle("qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw",
+                     image, "expected.raw"));
+        CHECK(oracle("qemu-img", "check", "-q", image));
+        (void)unlink("expected.raw");
+    }
+    points_release(&points);
+}
+
+static void
+files_stay_while_a_living_point_needs_them(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("remove");
+    struct points points;
+
+    points_init(&points, 3);
+    REQUIRE(make_line(&points, repo, 4));
+    /* In the middle: nothing may go. */
+    CHECK(remove_point(repo, points.made[1].uuid.text) == 0);
+    CHECK(has_file(repo, &points, 1) && all_restore(&points, repo, 3));
+    /* The top: its files go, and only they. */
+    CHECK(remove_point(repo, points.made[3].uuid.text) == POINTS_VOLUMES);
+    CHECK(!has_file(repo, &points, 3) && has_file(repo, &points, 2));
+    CHECK(all_restore(&points, repo, 2));
+    /* The next: it takes the dead one under it along. */
+    CHECK(remove_point(repo, points.made[2].uuid.text) == 2 * POINTS_VOLUMES);
+    CHECK(!has_file(repo, &points, 1) && has_file(repo, &points, 0));
+    CHECK(all_restore(&points, repo, 1));
+    CHECK(remove_point(repo, points.made[0].uuid.text) == POINTS_VOLUMES);
+    CHECK(all_restore(&points, repo, 0));
+    /* Again: nothing to do is success. */
+    CHECK(remove_point(repo, points.made[0].uuid.text) == 0);
+    points_release(&points);
+}
+
+static void
+two_lines_share_what_is_below_both(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("lines");
+    struct points points;
+    struct uuid uuid;
+    struct error err = ERROR_INIT;
+
+    points_init(&points, 4);
+    REQUIRE(make_line(&points, repo, 3));
+    uuid_new(&uuid);
+    CHECK_OK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err),
+             &err);
+    points_note(&points, &uuid);
+    CHECK(all_restore(&points, repo, 4));
+    CHECK(remove_point(repo, points.made[0].uuid.text) == 0);
+    CHECK(remove_point(repo, points.made[2].uuid.text) == POINTS_VOLUMES);
+    CHECK(remove_point(repo, points.made[1].uuid.text) == POINTS_VOLUMES);
+    CHECK(has_file(repo, &points, 0) && all_restore(&points, repo, 1));
+    points_release(&points);
+}
+
+/* -- damage ------------------------------------------------------------- */
+
+static void
+a_damaged_manifest_is_told_and_blocks_unlinking(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("damaged");
+    AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
+    AUTO_FREE char *path = NULL;
+    AUTO_FREE char *text = NULL;
+    struct repo_removed removed;
+    struct error err = ERROR_INIT;
+    struct points points;
+    size_t length;
+
+    points_init(&points, 5);
+    REQUIRE(make_line(&points, repo, 3));
+    path = manifest_path(repo, points.made[1].uuid.text);
+    CHECK_OK(fd_read_file(path, REPO_MANIFEST_MAX, &text, &length, &err), &err);
+    *strstr(text, "web1") = 'W';
+    CHECK_OK(fd_replace_file(path, text, length, 0600, &err), &err);
+    CHECK_OK(repo_list_points(repo, NULL, &list, &err), &err);
+    REQUIRE(list.count == 2 && list.bad_count == 1);
+    CHECK_TEXT(list.bad[0].path, path);
+    CHECK(strstr(list.bad[0].reason, "checksum") != NULL);
+    CHECK(repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err) ==
+              NULL &&
+          err.code == ERROR_CORRUPT);
+
+    CHECK_OK(repo_remove_point(repo, POINTS_VM, points.made[2].uuid.text,
+                               &removed, &err),
+             &err);
+    CHECK(removed.files == 0 && strstr(removed.blocked, "checksum") != NULL);
+    CHECK(has_file(repo, &points, 2) && all_restore(&points, repo, 1));
+    /* Removing the damaged one sets it aside; then the rest can go. */
+    CHECK(remove_point(repo, points.made[1].uuid.text) == 0);
+    CHECK(repo_settle_point(repo, POINTS_VM, points.made[2].uuid.text, &err) ==
+          0);
+    CHECK(!has_file(repo, &points, 2) && all_restore(&points, repo, 1));
+    points_release(&points);
+}
+
+static void
+flip_byte(const char *path, uint64_t offset)
+{
+    struct error err = ERROR_INIT;
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+    uint8_t byte;
+
+    CHECK_OK(fd_pread(fd, &byte, 1, offset, path, &err), &err);
+    byte ^= 0x40;
+    CHECK_OK(fd_pwrite(fd, &byte, 1, offset, path, &err), &err);
+}
+
+static void
+a_flipped_bit_is_found_and_its_dependants_named(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("flip");
+    AUTO_REPO_POINT struct repo_point *full = NULL;
+    AUTO_REPO_POINT struct repo_point *top = NULL;
+    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
+    AUTO_FREE char *image = NULL;
+    struct copy_options options = {.threads = 1};
+    struct error err = ERROR_INIT;
+    struct points points;
+
+    points_init(&points, 6);
+    memset(points.disks[1], 7, POINTS_SIZE);
+    REQUIRE(make_line(&points, repo, 2));
+    full = repo_read_point(repo, POINTS_VM, points.made[0].uuid.text, &err);
+    top = repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err);
+    REQUIRE(full != NULL && top != NULL);
+    CHECK_OK(repo_verify_point(repo, full, &options, &verdict, &err), &err);
+    CHECK(verdict.good && verdict.bytes == POINTS_VOLUMES * POINTS_SIZE);
+    repo_verdict_release(&verdict);
+
+    /* The volume 1 is not compressed: its data start in the second cluster. */
+    image = repo_image_path(repo, full, &full->volumes[1]);
+    flip_byte(image, 65536 + 100);
+    CHECK_OK(repo_verify_point(repo, full, &options, &verdict, &err), &err);
+    REQUIRE(!verdict.good && verdict.wrong_count == 1);
+    CHECK(verdict.wrong[0].volume == 1 && verdict.wrong[0].leaves == 1);
+    CHECK_TEXT(verdict.wrong[0].file, image);
+    CHECK(verdict.wrong[0].point_count == 2);
+    CHECK_TEXT(verdict.wrong[0].points[0].text, points.made[0].uuid.text);
+    CHECK_TEXT(verdict.wrong[0].points[1].text, points.made[1].uuid.text);
+
+    /* Nothing is restored from it. */
+    CHECK(repo_restore_volume(repo, full, &full->volumes[1], "never", IMAGE_RAW,
+                              NULL, &options, &err) == -1);
+    CHECK(err.code == ERROR_CORRUPT && !fd_exists("never"));
+    CHECK(repo_restore_volume(repo, full, &full->volumes[1], "never",
+                              IMAGE_QCOW2, NULL, &options, &err) == -1);
+    CHECK(!fd_exists("never"));
+    CHECK_OK(repo_restore_volume(repo, full, &full->volumes[0], "good",
+                                 IMAGE_RAW, NULL, &options, &err),
+             &err);
+    (void)unlink("good");
+    points_release(&points);
+}
+
+static void
+a_missing_file_is_an_error_and_not_a_verdict(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("missing");
+    AUTO_REPO_POINT struct repo_point *top = NULL;
+    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
+    AUTO_FREE char *path = NULL;
+    struct copy_options options = {.threads = 1};
+    struct error err = ERROR_INIT;
+    struct points points;
+    struct uuid uuid;
+
+    points_init(&points, 7);
+    REQUIRE(make_line(&points, repo, 2));
+    top = repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err);
+    REQUIRE(top != NULL);
+    path =
+        xasprintf("%s/backups/" POINTS_ACCOUNT "/%s/%s.qcow2", repo_path(repo),
+                  points_volumes[0], points.made[0].uuid.text);
+    CHECK(unlink(path) == 0);
+    CHECK(repo_verify_point(repo, top, &options, &verdict, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    /* Nothing can build on it either. */
+    uuid_new(&uuid);
+    CHECK(points_make(&points, repo, &uuid, points.made[1].uuid.text, &err) ==
+          -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    points_release(&points);
+}
+
+/* -- stages ------------------------------------------------------------- */
+
+static void
+a_stage_refuses_what_is_not_what_it_should_be(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("stage");
+    AUTO_REPO_POINT struct repo_point *point = NULL;
+    AUTO_REPO_STAGE struct repo_stage *stage = NULL;
+    struct error err = ERROR_INIT;
+    char root[DIGEST_ROOT_TEXT];
+    char other[DIGEST_ROOT_TEXT];
+    struct points points;
+    struct uuid uuid;
+
+    points_init(&points, 8);
+    uuid_new(&uuid);
+    point = points_describe(&uuid, NULL);
+    stage = repo_stage_begin(repo, &point, &err);
+    REQUIRE(stage != NULL && point == NULL);
+    CHECK(repo_stage_volume_done(stage, 0, "xxh3-128:00", &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK_OK(points_store(stage, 0, points.disks[0], NULL, root, &err), &err);
+    CHECK_OK(points_store(stage, 1, points.disks[1], NULL, other, &err), &err);
+    CHECK(repo_stage_volume_done(stage, 0, other, &err) == -1);
+    CHECK(err.code == ERROR_CORRUPT);
+    CHECK_OK(repo_stage_volume_done(stage, 0, root, &err), &err);
+    CHECK(repo_stage_publish(stage, &err) == -1 && err.code == ERROR_INVALID);
+    CHECK(oracle("qemu-img", "rebase", "-u", "-f", "qcow2", "-b", "x", "-F",
+                 "raw", repo_stage_image(stage, 1)));
+    CHECK(repo_stage_volume_done(stage, 1, other, &err) == -1);
+    CHECK(err.code == ERROR_CORRUPT);
+
+    /* The same point a second time. */
+    point = points_describe(&uuid, NULL);
+    CHECK(repo_stage_begin(repo, &point, &err) == NULL);
+    CHECK(err.code == ERROR_CONFLICT && point == NULL);
+    CHECK_OK(repo_stage_discard(stage, &err), &err);
+    CHECK(all_restore(&points, repo, 0));
+    points_release(&points);
+}
+
+static void
+names_from_outside_stay_inside(void)
+{
+    static const char *const accounts[] = {"..", "a/b", "", ".hidden", "a\nb"};
+    AUTO_REPO struct repo *repo = new_repo("names");
+    struct repo_removed removed;
+    struct error err = ERROR_INIT;
+    struct uuid uuid;
+
+    uuid_new(&uuid);
+    for (size_t i = 0; i < ARRAY_SIZE(accounts); i++) {
+        AUTO_REPO_POINT struct repo_point *point = points_describe(&uuid, NULL);
+
+        free(point->account);
+        point->account = xstrdup(accounts[i]);
+        CHECK(repo_stage_begin(repo, &point, &err) == NULL);
+        CHECK(err.code == ERROR_INVALID);
+    }
+    {
+        AUTO_REPO_POINT struct repo_point *point = points_describe(&uuid, NULL);
+
+        (void)repo_point_add_volume(point, "../../etc", 512, NULL);
+        CHECK(repo_stage_begin(repo, &point, &err) == NULL);
+        CHECK(err.code == ERROR_INVALID);
+    }
+    CHECK(repo_read_point(repo, "..", uuid.text, &err) == NULL);
+    CHECK(err.code == ERROR_INVALID);
+    CHECK(repo_remove_point(repo, POINTS_VM, "../x", &removed, &err) == -1);
+    CHECK(repo_settle_point(repo, "x", uuid.text, &err) == -1);
+}
+
+static void
+what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("settle");
+    struct repo_settled settled;
+    struct error err = ERROR_INIT;
+    struct points points;
+    struct uuid uuid;
+    const char *keep[] = {uuid.text};
+
+    points_init(&points, 9);
+    REQUIRE(make_line(&points, repo, 1));
+    uuid_new(&uuid);
+    fault_arm("repo.link", 2, FAULT_FAIL);
+    CHECK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err) ==
+          -1);
+    fault_disarm();
+    CHECK_OK(repo_settle(repo, keep, 1, &settled, &err), &err);
+    CHECK(settled.stages == 0 && settled.strays == 0);
+    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK(settled.stages == 1 && settled.strays == 0);
+    CHECK(all_restore(&points, repo, 1));
+    /* The same uuid is free again. */
+    CHECK_OK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err),
+             &err);
+    points_note(&points, &uuid);
+    CHECK(all_restore(&points, repo, 2));
+    points_release(&points);
+}
+
+/* -- manifests ---------------------------------------------------------- */
+
+static void
+a_manifest_survives_the_way_out_and_in(void)
+{
+    AUTO_REPO_POINT struct repo_point *point = NULL;
+    AUTO_REPO_POINT struct repo_point *back = NULL;
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *second = NULL;
+    struct error err = ERROR_INIT;
+    struct uuid uuid;
+
+    uuid_new(&uuid);
+    point = points_describe(&uuid, NULL);
+    for (size_t i = 0; i < POINTS_VOLUMES; i++)
+        (void)snprintf(point->volumes[i].root, DIGEST_ROOT_TEXT,
+                       "xxh3-128:%032d", 7);
+    text = manifest_encode(point, &err);
+    REQUIRE(text != NULL);
+    back = manifest_parse(text, strlen(text), true, &err);
+    REQUIRE(back != NULL);
+    second = manifest_encode(back, &err);
+    CHECK_TEXT(second, text);
+    /* Every byte counts, but for spaces between members. */
+    for (size_t i = 0; i < strlen(text); i++) {
+        AUTO_FREE char *changed = xstrdup(text);
+        struct repo_point *wrong;
+
+        if (strchr(" \n\t", text[i]) != NULL)
+            continue;
+        changed[i] = changed[i] == '3' ? '4' : '3';
+        wrong = manifest_parse(changed, strlen(changed), true, &err);
+        if (wrong != NULL)
+            printf("# byte %zu, '%c', may be changed\n", i, text[i]);
+        CHECK(wrong == NULL);
+        repo_point_free(wrong);
+    }
+}
+
+static void
+a_newer_manifest_is_refused_as_such(void)
+{
+    const char *text = "{\"format\":\"varve-point\",\"version\":2,"
+                       "\"checksum\":\"\"}";
+    struct error err = ERROR_INIT;
+
+    CHECK(manifest_parse(text, strlen(text), true, &err) == NULL);
+    CHECK(err.code == ERROR_UNSUPPORTED);
+    CHECK(manifest_parse("[]", 2, true, &err) == NULL);
+    CHECK(err.code == ERROR_CORRUPT);
+}
+
+static void
+base64_takes_what_it_gave_and_nothing_else(void)
+{
+    static const char *const wrong[] = {
+        "A", "AA", "AAA", "AA=A", "A===", "AB==", "AAB=", "AA==AAAA", "A AA"};
+    struct error err = ERROR_INIT;
+    uint8_t bytes[70];
+
+    random_bytes(bytes, sizeof(bytes));
+    for (size_t i = 0; i <= sizeof(bytes); i++) {
+        AUTO_FREE char *text = base64_encode(bytes, i);
+        AUTO_FREE uint8_t *back = NULL;
+        size_t length = 0;
+
+        CHECK_OK(base64_decode(text, sizeof(bytes), &back, &length, &err),
+                 &err);
+        CHECK(length == i && memcmp(back, bytes, i) == 0);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        AUTO_FREE uint8_t *back = NULL;
+        size_t length;
+
+        CHECK(base64_decode(wrong[i], 100, &back, &length, &err) == -1);
+    }
+}
+
+int
+main(void)
+{
+    scratch_enter(&scratch);
+    RUN(a_directory_becomes_a_repository_once);
+    RUN(a_directory_of_something_else_is_left_alone);
+    RUN(every_point_restores_what_it_was_made_from);
+    RUN(qemu_reads_a_point_without_us);
+    RUN(files_stay_while_a_living_point_needs_them);
+    RUN(two_lines_share_what_is_below_both);
+    RUN(a_damaged_manifest_is_told_and_blocks_unlinking);
+    RUN(a_flipped_bit_is_found_and_its_dependants_named);
+    RUN(a_missing_file_is_an_error_and_not_a_verdict);
+    RUN(a_stage_refuses_what_is_not_what_it_should_be);
+    RUN(names_from_outside_stay_inside);
+    RUN(what_a_dead_stage_left_is_settled_unless_it_is_kept);
+    RUN(a_manifest_survives_the_way_out_and_in);
+    RUN(a_newer_manifest_is_refused_as_such);
+    RUN(base64_takes_what_it_gave_and_nothing_else);
+    scratch_leave(&scratch);
+    return check_done();
+}
