@@ -2,17 +2,20 @@
 /*
  * Every worker does the same in a loop:
  *
- *   1. take a ticket: the next number and the next window of the disk (under
- *      the lock);
+ *   1. take a ticket: the next number and the next window of the disk;
  *   2. read the window, find zeros, compute digests, and do the sink's work
  *      (compress), all in buffers of its own;
- *   3. wait until its number is up, and commit (under the lock);
+ *   3. wait until its number is up, and commit;
  *   4. let the next one in, and do what can be done after (write).
  *
  * So everything that costs is parallel, and everything that has an order is
  * ordered: digests come to their builder ascending, and places in an image do
  * not depend on the number of threads.  Memory is what the workers have in
- * hand.  Nobody spins: a worker waits for its turn on one condition.
+ * hand.
+ *
+ * The cursor belongs to whoever has taken it, the right to commit to whoever
+ * has the number; the lock only guards who that is, and is never held while
+ * anything is read or written.  Nobody spins.
  *
  * The first error is kept, everybody else notices at the next step and leaves;
  * whoever waits for a turn that will not come is woken.  The calling thread is
@@ -51,9 +54,12 @@ struct pipeline {
     struct copy_progress *progress; /* borrowed, never NULL */
     uint64_t read_before;           /* by the source */
 
-    struct lock lock;
-    struct signal turn_came;
-    struct copy_cursor cursor; /* under lock, as all below */
+    struct copy_cursor cursor; /* of the worker that set cursor_taken */
+
+    struct lock lock;          /* order 4 of docs/internals/locking.md */
+    struct signal cursor_free; /* or failed */
+    struct signal turn_came;   /* or failed */
+    bool cursor_taken;         /* under lock, as all below */
     uint64_t next_ticket;
     uint64_t turn;      /* the ticket that may commit */
     int64_t free_at_us; /* the rate allows nothing before */
@@ -85,71 +91,127 @@ check_locked(const struct pipeline *pipeline, struct error *err)
     return 0;
 }
 
-/* Wait until the rate allows to read `length` more bytes. */
-static int wait_for_rate_locked(struct pipeline *pipeline, size_t length,
-                                struct error *err) REQUIRES(pipeline->lock);
+/* When the rate allows to read `length` more bytes. */
+static int64_t reserve_locked(struct pipeline *pipeline, size_t length)
+    REQUIRES(pipeline->lock);
 
-static int
-wait_for_rate_locked(struct pipeline *pipeline, size_t length,
-                     struct error *err)
+static int64_t
+reserve_locked(struct pipeline *pipeline, size_t length)
 {
     uint64_t rate = pipeline->job->options->rate_limit;
-    int64_t now = clock_monotonic_us();
-    int64_t start;
+    int64_t start = clock_monotonic_us();
 
     if (rate == 0)
-        return 0;
-    start = MAX(now, pipeline->free_at_us);
+        return start;
+    start = MAX(start, pipeline->free_at_us);
     pipeline->free_at_us =
         start + (int64_t)((double)length * 1e6 / (double)rate);
-    while (now < start) {
-        int64_t wait_ms = MIN((start - now + 999) / 1000, (int64_t)WAIT_MS);
+    return start;
+}
 
-        if (check_locked(pipeline, err) < 0)
-            return -1;
+/* -- the steps ---------------------------------------------------------- */
+
+static int
+take_cursor(struct pipeline *pipeline, struct error *err)
+{
+    int result;
+
+    lock_take(&pipeline->lock);
+    while ((result = check_locked(pipeline, err)) == 0 &&
+           pipeline->cursor_taken)
+        signal_wait(&pipeline->cursor_free, &pipeline->lock);
+    if (result == 0)
+        pipeline->cursor_taken = true;
+    lock_give(&pipeline->lock);
+    return result;
+}
+
+/* Give the cursor back, with the next number for what it gave. */
+static int64_t
+number_and_give_cursor(struct worker *worker)
+{
+    struct pipeline *pipeline = worker->pipeline;
+    int64_t start_us;
+
+    lock_take(&pipeline->lock);
+    worker->ticket = pipeline->next_ticket++;
+    start_us = reserve_locked(pipeline, worker->window.length);
+    pipeline->cursor_taken = false;
+    signal_wake_one(&pipeline->cursor_free);
+    lock_give(&pipeline->lock);
+    return start_us;
+}
+
+/* Wait for the rate; only a failure or a cancel ends it before. */
+static int
+wait_until(struct pipeline *pipeline, int64_t start_us, struct error *err)
+{
+    int64_t now = clock_monotonic_us();
+    int result = 0;
+
+    lock_take(&pipeline->lock);
+    while (now < start_us && (result = check_locked(pipeline, err)) == 0) {
+        int64_t wait_ms = MIN((start_us - now + 999) / 1000, (int64_t)WAIT_MS);
+
         /* A turn that comes wakes us too early: the loop looks again. */
         (void)signal_wait_until(&pipeline->turn_came, &pipeline->lock,
                                 clock_monotonic_ms() + wait_ms);
         now = clock_monotonic_us();
     }
-    return 0;
+    lock_give(&pipeline->lock);
+    return result;
 }
 
-static int take_ticket_locked(struct pipeline *pipeline, struct worker *worker,
-                              struct error *err) REQUIRES(pipeline->lock);
-
+/* 1 when there is something to do, 0 when all is done. */
 static int
-take_ticket_locked(struct pipeline *pipeline, struct worker *worker,
-                   struct error *err)
+take_ticket(struct worker *worker, struct error *err)
 {
+    struct pipeline *pipeline = worker->pipeline;
+    int64_t start_us;
     int found;
 
-    if (check_locked(pipeline, err) < 0)
+    if (take_cursor(pipeline, err) < 0)
         return -1;
     found = copy_cursor_next(&pipeline->cursor, pipeline->job->window,
                              &worker->window, err);
-    if (found <= 0)
-        return found;
-    worker->ticket = pipeline->next_ticket++;
-    if (wait_for_rate_locked(pipeline, worker->window.length, err) < 0)
+    if (found < 0) /* the failure wakes those who wait for the cursor */
         return -1;
-    return 1;
+    start_us = number_and_give_cursor(worker);
+    if (found == 0)
+        return 0;
+    return wait_until(pipeline, start_us, err) < 0 ? -1 : 1;
 }
 
-static int commit_locked(struct pipeline *pipeline, struct worker *worker,
-                         struct error *err) REQUIRES(pipeline->lock);
+static int
+wait_for_turn(struct worker *worker, struct error *err)
+{
+    struct pipeline *pipeline = worker->pipeline;
+    int result;
+
+    lock_take(&pipeline->lock);
+    while ((result = check_locked(pipeline, err)) == 0 &&
+           pipeline->turn != worker->ticket)
+        signal_wait(&pipeline->turn_came, &pipeline->lock);
+    lock_give(&pipeline->lock);
+    return result;
+}
+
+static void
+give_turn(struct pipeline *pipeline)
+{
+    lock_take(&pipeline->lock);
+    pipeline->turn++;
+    signal_wake_all(&pipeline->turn_came);
+    lock_give(&pipeline->lock);
+}
 
 static int
-commit_locked(struct pipeline *pipeline, struct worker *worker,
-              struct error *err)
+commit(struct worker *worker, struct error *err)
 {
-    for (;;) {
-        if (check_locked(pipeline, err) < 0)
-            return -1;
-        if (pipeline->turn == worker->ticket)
-            break;
-        signal_wait(&pipeline->turn_came, &pipeline->lock);
-    }
+    struct pipeline *pipeline = worker->pipeline;
+
+    if (wait_for_turn(worker, err) < 0)
+        return -1;
     if (fault_here("copy.commit"))
         return error_set_errno(err, errno, "copy '%s'",
                                blockdev_name(pipeline->job->source));
@@ -157,36 +219,8 @@ commit_locked(struct pipeline *pipeline, struct worker *worker,
         pipeline->sink->commit(pipeline->context, worker->own, &worker->window,
                                err) < 0)
         return -1;
-    pipeline->turn++;
-    signal_wake_all(&pipeline->turn_came);
+    give_turn(pipeline);
     return 0;
-}
-
-/* -- the steps ---------------------------------------------------------- */
-
-/* 1 when there is something to do, 0 when all is done. */
-static int
-take_ticket(struct worker *worker, struct error *err)
-{
-    struct pipeline *pipeline = worker->pipeline;
-    int result;
-
-    lock_take(&pipeline->lock);
-    result = take_ticket_locked(pipeline, worker, err);
-    lock_give(&pipeline->lock);
-    return result;
-}
-
-static int
-commit(struct worker *worker, struct error *err)
-{
-    struct pipeline *pipeline = worker->pipeline;
-    int result;
-
-    lock_take(&pipeline->lock);
-    result = commit_locked(pipeline, worker, err);
-    lock_give(&pipeline->lock);
-    return result;
 }
 
 static int
@@ -327,6 +361,7 @@ worker_main(void *argument)
             pipeline->failed = true;
             pipeline->error = err;
         }
+        signal_wake_all(&pipeline->cursor_free);
         signal_wake_all(&pipeline->turn_came);
         lock_give(&pipeline->lock);
     }
@@ -387,6 +422,7 @@ copy_pipeline_run(const struct copy_job *job, const struct copy_sink *sink,
     assert(job->window <= COPY_WINDOW_MAX && job->window % job->unit == 0 &&
            job->unit % DIGEST_LEAF_SIZE == 0);
     lock_init(&pipeline.lock);
+    signal_init(&pipeline.cursor_free);
     signal_init(&pipeline.turn_came);
     copy_cursor_init(&pipeline.cursor, job->source, job->only, job->unit);
     total = copy_cursor_total(&pipeline.cursor);
@@ -398,6 +434,7 @@ copy_pipeline_run(const struct copy_job *job, const struct copy_sink *sink,
 
     copy_cursor_release(&pipeline.cursor);
     signal_release(&pipeline.turn_came);
+    signal_release(&pipeline.cursor_free);
     lock_release(&pipeline.lock);
     if (!pipeline.failed)
         return 0;
