@@ -3,8 +3,9 @@
  * copy.h -- the data path of backup, restore and verify: read, find zeros,
  * digest, compress, write, in parallel and in order.
  *
- * Memory is bounded: at most 64 MiB with two threads, 16 MiB for each further
- * one, and 8 bytes for each cluster of metadata being looked at.
+ * Memory is bounded: 12 MiB for each thread, 10 MiB for an image that is
+ * written, and what the source keeps; together at most 64 MiB on two
+ * processors, whatever the disk's size.
  */
 #ifndef IMAGE_COPY_H
 #define IMAGE_COPY_H

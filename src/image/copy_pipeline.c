@@ -43,6 +43,7 @@
 #include <string.h>
 
 #define WORKERS_MAX 64u
+#define WORKERS_MORE 2u
 
 /* How long a cancelled copy may go on waiting for its rate. */
 #define WAIT_MS 50
@@ -372,7 +373,10 @@ worker_main(void *argument)
     return NULL;
 }
 
-/* As many as asked for, or processors; no more than there is work for. */
+/*
+ * As many as asked for, no more than there is work for.  By itself more than
+ * there are processors: who waits for its number or the disk leaves one free.
+ */
 static unsigned
 count_workers(const struct copy_job *job, uint64_t total)
 {
@@ -381,9 +385,9 @@ count_workers(const struct copy_job *job, uint64_t total)
 
     if (count == 0) {
         CPU_ZERO(&processors);
-        count = 1;
+        count = 1 + WORKERS_MORE;
         if (sched_getaffinity(0, sizeof(processors), &processors) == 0)
-            count = (uint64_t)CPU_COUNT(&processors);
+            count = (uint64_t)CPU_COUNT(&processors) + WORKERS_MORE;
     }
     count = MIN(count, total / job->window + 1);
     return (unsigned)MIN(count, (uint64_t)WORKERS_MAX);
