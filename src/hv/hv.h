@@ -97,7 +97,8 @@ int hv_get(struct hv *hv, const char *uuid, struct hv_machine **ret_machine,
            struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /* The inactive (persistent) domain XML; the live one of a transient domain.
- * The caller frees *ret_xml. */
+ * It holds the machine's secrets (the password of its console), so that it can
+ * be defined again from it: not to be shown.  The caller frees *ret_xml. */
 int hv_xml(struct hv *hv, const char *uuid, char **ret_xml, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 

@@ -48,6 +48,8 @@ struct lv {
     bool lost;                      /* `events` has ended */
     bool stop;
     unsigned registered; /* callbacks that hold a pointer to us */
+    /* Of `events`; the keeper's own, not under lock. */
+    struct VEC(int) registrations;
     struct map *watches; /* "uuid/target" -> owned struct lv_watch */
     bool has_keeper;
     pthread_t keeper;
@@ -138,6 +140,9 @@ int lv_op_xml(struct hv *hv, const char *uuid, char **ret, struct error *err);
 int lv_op_facts(struct hv *hv, struct hv_facts *ret, struct error *err);
 
 /* lv_view.c */
+/* The chain of the device `alias` in QEMU's answer to query-block. */
+int lv_view_parse(const char *text, const char *alias,
+                  struct hv_disk_view *view, struct error *err) MUST_CHECK;
 int lv_qemu_chain(const struct lv_call *call, const char *alias,
                   struct hv_disk_view *ret_view, struct error *err) MUST_CHECK;
 int lv_op_view(struct hv *hv, const char *uuid, const char *target,

@@ -161,12 +161,17 @@ static int
 listen_to(struct lv *lv, virConnectPtr conn, int id,
           virConnectDomainEventGenericCallback callback, struct error *err)
 {
+    int registration;
+
     count_registration(lv);
-    if (virConnectDomainEventRegisterAny(conn, NULL, id, callback, lv,
-                                         release_callback) >= 0)
-        return 0;
-    release_callback(lv);
-    return lv_fail(err, "register for events of '%s'", lv->uri);
+    registration = virConnectDomainEventRegisterAny(conn, NULL, id, callback,
+                                                    lv, release_callback);
+    if (registration < 0) {
+        release_callback(lv);
+        return lv_fail(err, "register for events of '%s'", lv->uri);
+    }
+    vec_push(&lv->registrations, registration);
+    return 0;
 }
 
 /* void (*)(void) is the one type that may be cast to any other silently. */
@@ -195,13 +200,16 @@ listen_to_all(struct lv *lv, virConnectPtr conn, struct error *err)
 /* -- the thread --------------------------------------------------------------
  */
 
+/* Every registration holds the connection open, also a dead one. */
 static void
-close_events(virConnectPtr conn)
+close_events(struct lv *lv, virConnectPtr conn)
 {
     if (conn == NULL)
         return;
     (void)virConnectUnregisterCloseCallback(conn, close_callback);
-    /* The registrations of events end with the connection. */
+    vec_for (int *, registration, &lv->registrations)
+        (void)virConnectDomainEventDeregisterAny(conn, *registration);
+    vec_release(&lv->registrations);
     lv_close(conn);
 }
 
@@ -217,7 +225,7 @@ connect_events(struct lv *lv)
     if (lv_open(lv->uri, &conn, &err) < 0 ||
         listen_to_all(lv, conn, &err) < 0) {
         log_debug("libvirt", "connect-failed", "error='%s'", err.message);
-        close_events(conn);
+        close_events(lv, conn);
         return false;
     }
     lock_take(&lv->lock);
@@ -273,7 +281,7 @@ drop_connections(struct lv *lv)
     lv->connections -= (unsigned)idle.count;
     signal_wake_all(&lv->changed);
     lock_give(&lv->lock);
-    close_events(events);
+    close_events(lv, events);
     for (size_t i = 0; i < idle.count; i++)
         lv_close(idle.items[i]);
     free(idle.items);

@@ -105,10 +105,11 @@ read_chain(const json_t *device, struct hv_disk_view *view, struct error *err)
     return 0;
 }
 
-static int
-find_device(const json_t *reply, const char *alias, struct hv_disk_view *view,
-            struct error *err)
+int
+lv_view_parse(const char *text, const char *alias, struct hv_disk_view *view,
+              struct error *err)
 {
+    AUTO_JSON json_t *reply = json_loads(text, 0, NULL);
     const json_t *devices = json_object_get(reply, "return");
 
     if (!json_is_array(devices))
@@ -128,15 +129,13 @@ lv_qemu_chain(const struct lv_call *call, const char *alias,
               struct hv_disk_view *ret_view, struct error *err)
 {
     AUTO_FREE char *text = NULL;
-    AUTO_JSON json_t *reply = NULL;
 
     if (virDomainQemuMonitorCommand(
             call->domain, "{\"execute\":\"query-block\"}", &text,
             VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
         return lv_fail(err, "ask QEMU of machine '%s' for its disks",
                        call->name);
-    reply = json_loads(text, 0, NULL);
-    return find_device(reply, alias, ret_view, err);
+    return lv_view_parse(text, alias, ret_view, err);
 }
 
 static int
