@@ -167,6 +167,7 @@ is_zlib_complete(z_stream *zlib, int result)
     zlib->next_out = &more;
     zlib->avail_out = 1;
     (void)inflate(zlib, Z_FINISH);
+    zlib->next_out = NULL;
     return zlib->avail_out == 1;
 }
 

@@ -4,6 +4,7 @@
  * QEMU writes, as a chain of three, as the raw file that qemu-img makes of
  * it, and as an NBD export; through the page cache and past it.
  */
+#include "base/fault.h"
 #include "device.h"
 #include "flavour.h"
 
@@ -26,7 +27,7 @@ static struct server server = {.pid_fd = -1};
 
 /* It is listening when the program that is started here has ended. */
 static bool
-server_start(const char *name)
+server_start(const char *name, const char *image)
 {
     AUTO_FREE char *socket = scratch_file(&scratch, "nbd.sock");
     AUTO_FREE char *pid_text = NULL;
@@ -35,7 +36,7 @@ server_start(const char *name)
 
     server.uri = xasprintf("nbd+unix:///?socket=%s", socket);
     if (!oracle("qemu-nbd", "--fork", "--pid-file", "nbd.pid", "-r", "-t", "-e",
-                "8", "-k", socket, "-x", name, "-f", "qcow2", "top") ||
+                "8", "-k", socket, "-x", name, "--image-opts", image) ||
         fd_read_file("nbd.pid", 64, &pid_text, NULL, &err) < 0)
         return false;
     pid_text[strcspn(pid_text, "\n")] = '\0';
@@ -88,14 +89,30 @@ open_raw(unsigned flags, struct error *err)
 }
 
 static struct blockdev *
-open_nbd(unsigned flags, struct error *err)
+connect_to(const char *image, struct error *err)
 {
-    (void)flags;
-    if (!server_start("a disk/ä")) {
+    if (!server_start("a disk/ä", image)) {
         (void)error_set(err, ERROR_INTERNAL, "qemu-nbd does not start");
         return NULL;
     }
     return blockdev_open_nbd(server.uri, "a disk/ä", err);
+}
+
+static struct blockdev *
+open_nbd(unsigned flags, struct error *err)
+{
+    (void)flags;
+    return connect_to("driver=qcow2,file.driver=file,file.filename=top", err);
+}
+
+/* A server that wants whole sectors. */
+static struct blockdev *
+open_nbd_sectors(unsigned flags, struct error *err)
+{
+    (void)flags;
+    return connect_to("driver=blkdebug,align=512,image.driver=file,"
+                      "image.filename=expected.raw",
+                      err);
 }
 
 static const struct kind {
@@ -109,6 +126,7 @@ static const struct kind {
     {"raw", open_raw, 0, 6},
     {"raw, direct", open_raw, BLOCKDEV_DIRECT, 6},
     {"nbd", open_nbd, 0, 6},
+    {"nbd, sectors", open_nbd_sectors, 0, 6},
 };
 
 /* -- cases --------------------------------------------------------------- */
@@ -158,8 +176,7 @@ every_kind_reads_as_qemu_does(void)
             if (check_failures > failures)
                 printf("# flavour '%s', kind '%s'\n", flavour->name,
                        kinds[k].name);
-            if (kinds[k].open == open_nbd)
-                server_stop();
+            server_stop();
         }
         used++;
         flavour_remove();
@@ -181,6 +198,10 @@ a_lost_server_is_an_error(void)
     REQUIRE(device != NULL);
     CHECK(blockdev_open_nbd(server.uri, "another", &err) == NULL);
     CHECK(err.code == ERROR_UNAVAILABLE);
+    fault_arm("nbd.request", 1, FAULT_FAIL);
+    CHECK(blockdev_read(device, &byte, 1, 0, &err) < 0);
+    fault_disarm();
+    CHECK_OK(blockdev_read(device, &byte, 1, 0, &err), &err);
     server_stop();
     CHECK(blockdev_read(device, &byte, 1, 0, &err) < 0);
     CHECK(err.code == ERROR_UNAVAILABLE || err.code == ERROR_IO);
