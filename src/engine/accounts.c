@@ -236,7 +236,8 @@ accounts_register_keys(struct state_tx *tx, const struct caller *caller,
     if (found == 1)
         found = access_may_see(tx, caller, account.id, account.domain_id, err);
     if (found == 0)
-        return error_set(err, ERROR_NOT_FOUND, "no user '%.80s'", user);
+        return error_set(err, ERROR_NOT_FOUND,
+                         "there is no user with id '%.80s'", user);
     if (found < 0 || check_role(caller, &row, &account, err) < 0)
         return -1;
     new_keys(&keys);

@@ -6,8 +6,10 @@
 static int
 unknown(const char *what, const char *uuid, struct error *err)
 {
-    return error_set(err, ERROR_NOT_FOUND, "there is no %s '%.64s'", what,
-                     uuid != NULL ? uuid : "");
+    return error_set(err, ERROR_NOT_FOUND,
+                     "there is no %s with id '%.64s', or it is not yours to "
+                     "see",
+                     what, uuid != NULL ? uuid : "");
 }
 
 /* What follows a find(): visible objects are 0, all others an error. */
