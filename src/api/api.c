@@ -213,11 +213,14 @@ decode(struct exchange *exchange, struct error *err)
     const struct api_request *in = exchange->in;
     struct params *params = &exchange->params;
     int result = params_parse(params, in->query, in->query_length, err);
+    struct error later = ERROR_INIT;
     const char *name;
 
-    if (result == 0)
-        result = params_parse(params, in->body, in->body_length, err);
-    /* Also of what was decoded before it broke: the answer's form. */
+    if (params_parse(params, in->body, in->body_length,
+                     result == 0 ? err : &later) < 0)
+        result = -1;
+    /* Also where something is broken: an error is in the form that is asked
+     * for. */
     exchange->format = render_format_of(params_find(params, "response"));
     name = params_find(params, "command");
     exchange->call.command = name != NULL ? command_find(name) : NULL;

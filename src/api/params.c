@@ -180,17 +180,21 @@ int
 params_parse(struct params *params, const char *text, size_t length,
              struct error *err)
 {
+    struct error later = ERROR_INIT;
+    int result = 0;
+
     while (length > 0) {
         const char *end = memchr(text, '&', length);
         size_t pair = end != NULL ? (size_t)(end - text) : length;
 
-        if (pair > 0 && parse_pair(params, text, pair, err) < 0)
-            return -1;
+        if (pair > 0 &&
+            parse_pair(params, text, pair, result == 0 ? err : &later) < 0)
+            result = -1;
         pair += end != NULL;
         text += pair;
         length -= pair;
     }
-    return 0;
+    return result;
 }
 
 const char *

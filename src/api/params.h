@@ -52,7 +52,8 @@ void params_release(struct params *params) NONNULL(1);
  *
  * Returns:    0, or -1 with *err set to ERROR_MALFORMED when an escape is
  *             broken, a value holds a zero byte or is not UTF-8, or there are
- *             more than PARAMS_MAX; what was added before stays.
+ *             more than PARAMS_MAX; what is good is added all the same, since
+ *             the answer's form is among it.
  */
 int params_parse(struct params *params, const char *text, size_t length,
                  struct error *err) MUST_CHECK NONNULL(1, 4);

@@ -235,7 +235,8 @@ add_removed(struct state_tx *tx)
            INSERT(backup, .uuid = make_id(FIXTURE_REMOVED, 2),
                   .name = xstrdup("b0"), .vm_id = 1, .account_id = 1,
                   .domain_id = 1, .zone_id = 1, .type = xstrdup("FULL"),
-                  .status = xstrdup("Removed"), .created = CREATED) &&
+                  .status = xstrdup("Removed"), .created = CREATED,
+                  .removed = CREATED) &&
            INSERT(vm_snapshot, .uuid = make_id(FIXTURE_REMOVED, 3),
                   .name = xstrdup("s0"), .vm_id = 1, .account_id = 1,
                   .domain_id = 1, .type = xstrdup("Disk"),
@@ -314,9 +315,9 @@ fixture_sign(const char *who, const char *query)
     struct error err = ERROR_INIT;
 
     strbuf_addf(&signed_query, "%s&apiKey=key-%s", query, who);
-    if (params_parse(&params, strbuf_text(&signed_query), signed_query.length,
-                     &err) < 0)
-        printf("# %s\n", err.message);
+    /* Broken ones are asked on purpose. */
+    (void)!params_parse(&params, strbuf_text(&signed_query),
+                        signed_query.length, &err);
     signature_text(&params, &signature_forms[0], &text);
     signature_make(secret, strbuf_text(&text), signature);
     strbuf_adds(&signed_query, "&signature=");

@@ -3,8 +3,7 @@
  * api_fixture.h -- a database with somebody and something of everything, an
  * engine double and the API in front of them.
  *
- *     ROOT    accounts admin (root admin), boss (domain admin of ROOT/sub is
- *             "chief"), guest (user)
+ *     ROOT    accounts admin (root admin), guest (user)
  *     sub     accounts chief (domain admin), worker (user)
  *
  * Each of admin, guest and worker has a machine with a volume of two layers,

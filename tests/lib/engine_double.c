@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "engine/lookup.h"
 #include "engine/requests.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct engine {
     char *taken;
     struct error armed;
     char answer[UUID_TEXT_SIZE];
+    bool looks;
 };
 
 struct engine *
@@ -58,6 +60,12 @@ void
 engine_double_answer(struct engine *engine, const char *uuid)
 {
     (void)snprintf(engine->answer, sizeof(engine->answer), "%s", uuid);
+}
+
+void
+engine_double_look(struct engine *engine)
+{
+    engine->looks = true;
 }
 
 struct state *
@@ -109,6 +117,76 @@ end(struct engine *engine, struct ticket *ret_ticket, struct error *err)
     return 0;
 }
 
+/* -- looking up ---------------------------------------------------------- */
+
+/* find_vm(engine, caller, uuid, err), ...: 0 when it is there. */
+#define FIND(name, table)                                                      \
+    static int find_##name(struct engine *engine, const struct caller *caller, \
+                           const char *uuid, struct error *err)                \
+    {                                                                          \
+        AUTO_STATE_TX struct state_tx *tx = NULL;                              \
+        AUTO_STATE(table) row = {0};                                           \
+                                                                               \
+        if (!engine->looks)                                                    \
+            return 0;                                                          \
+        tx = state_begin_read(engine->state, err);                             \
+        return tx == NULL ? -1 : lookup_##table(tx, caller, uuid, &row, err);  \
+    }
+FIND(vm, vm)
+FIND(vm_snapshot, vm_snapshot)
+FIND(backup, backup)
+FIND(offering, backup_offering)
+
+static int
+find_native_offering(struct engine *engine, const struct caller *caller,
+                     const char *uuid, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_STATE(native_backup_offering) row = {0};
+
+    if (!engine->looks)
+        return 0;
+    tx = state_begin_read(engine->state, err);
+    return tx == NULL ? -1
+                      : lookup_native_offering(tx, caller, uuid, &row, err);
+}
+
+static int
+find_zone(struct engine *engine, const char *uuid, struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid), STATE_LIVING};
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_STATE(zone) row = {0};
+
+    if (!engine->looks)
+        return 0;
+    tx = state_begin_read(engine->state, err);
+    if (tx == NULL || state_zone_find(tx, where, 2, &row, err) <= 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no zone with id '%s'",
+                         uuid);
+    return 0;
+}
+
+static int
+find_job(struct engine *engine, const struct caller *caller, const char *uuid,
+         struct error *err)
+{
+    const struct state_where where[] = {
+        STATE_TEXT("uuid", uuid), STATE_INT("account_id", caller->account_id)};
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_STATE(job) row = {0};
+
+    if (!engine->looks)
+        return 0;
+    tx = state_begin_read(engine->state, err);
+    if (tx == NULL || state_job_find(tx, where, 2, &row, err) <= 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no job with id '%s'",
+                         uuid);
+    return 0;
+}
+
+/* -- requests ------------------------------------------------------------ */
+
 /* Requests that name one object. */
 #define SIMPLE(function, argument)                                             \
     int request_##function(struct engine *engine, const struct caller *caller, \
@@ -117,6 +195,8 @@ end(struct engine *engine, struct ticket *ret_ticket, struct error *err)
     {                                                                          \
         note(engine, #function, caller);                                       \
         note_text(engine, #argument, argument);                                \
+        if (find_##argument(engine, caller, argument, err) < 0)                \
+            return -1;                                                         \
         return end(engine, ret_ticket, err);                                   \
     }
 SIMPLE(vm_start, vm)
@@ -137,6 +217,8 @@ SIMPLE(backup_verify, backup)
         note(engine, #function, caller);                                       \
         note_text(engine, #argument, argument);                                \
         note_flag(engine, "forced", forced);                                   \
+        if (find_##argument(engine, caller, argument, err) < 0)                \
+            return -1;                                                         \
         return end(engine, ret_ticket, err);                                   \
     }
 FORCED(vm_stop, vm)
@@ -150,6 +232,8 @@ FORCED(backup_delete, backup)
     {                                                                          \
         note(engine, #function, caller);                                       \
         note_text(engine, #argument, argument);                                \
+        if (find_##argument(engine, caller, argument, err) < 0)                \
+            return -1;                                                         \
         return end(engine, NULL, err);                                         \
     }
 AT_ONCE(native_offering_delete, native_offering)
@@ -164,6 +248,9 @@ request_offering_assign(struct engine *engine, const struct caller *caller,
     note(engine, "offering_assign", caller);
     note_text(engine, "vm", vm);
     note_text(engine, "offering", offering);
+    if (find_vm(engine, caller, vm, err) < 0 ||
+        find_offering(engine, caller, offering, err) < 0)
+        return -1;
     return end(engine, ret_ticket, err);
 }
 
@@ -178,6 +265,8 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
     note_text(engine, "description", args->description);
     note_flag(engine, "memory", args->memory);
     note_flag(engine, "quiesce", args->quiesce);
+    if (find_vm(engine, caller, args->vm, err) < 0)
+        return -1;
     return end(engine, ret_ticket, err);
 }
 
@@ -212,6 +301,8 @@ request_offering_import(struct engine *engine, const struct caller *caller,
     note_text(engine, "external_id", args->external_id);
     note_text(engine, "zone", args->zone);
     note_flag(engine, "user_driven", args->allow_user_driven_backups);
+    if (find_zone(engine, args->zone, err) < 0)
+        return -1;
     return end(engine, ret_ticket, err);
 }
 
@@ -226,5 +317,7 @@ request_backup_create(struct engine *engine, const struct caller *caller,
     note_text(engine, "description", args->description);
     note_flag(engine, "quiesce", args->quiesce);
     note_flag(engine, "isolated", args->isolated);
+    if (find_vm(engine, caller, args->vm, err) < 0)
+        return -1;
     return end(engine, ret_ticket, err);
 }

@@ -27,6 +27,10 @@ const char *engine_double_last(struct engine *engine);
 void engine_double_fail(struct engine *engine, enum error_code code,
                         const char *text);
 
+/* From now on requests look up what they name, as the engine does, and fail
+ * where it would. */
+void engine_double_look(struct engine *engine);
+
 /* What native_offering_create answers with. */
 void engine_double_answer(struct engine *engine, const char *uuid);
 
