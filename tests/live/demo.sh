@@ -18,34 +18,25 @@ fi
 
 DEMO_STARTED=$(now_ms)
 STEP=0
-STEP_STARTED=0
+SINCE=0          # when the last step began, or the last thing was done
+declare -A FILES # by name of a point: the guest's listing then
 
 # step TEXT: begin one.
 step() {
     STEP=$((STEP + 1))
     printf '\n== %d. %s\n' "$STEP" "$1"
-    STEP_STARTED=$(now_ms)
+    SINCE=$(now_ms)
 }
 
-# did TEXT: what has happened, and how long it took since the last did or step.
+# did TEXT: what has happened, and how long it took.
 did() {
-    local now
-
-    now=$(now_ms)
-    printf '   %-58s %5d ms\n' "$1" $((now - STEP_STARTED))
-    STEP_STARTED=$(now_ms)
+    printf '   %-58s %6d ms\n' "$1" $(($(now_ms) - SINCE))
+    SINCE=$(now_ms)
 }
 
 # say TEXT: lines, set in.
 say() {
     printf '%s\n' "$1" | sed 's/^/   /'
-}
-
-# show VARVE-ARGUMENT...: one varve command and what it prints.
-show() {
-    say "\$ varve $*"
-    varve "$@" | sed 's/^/   | /'
-    STEP_STARTED=$(now_ms)
 }
 
 give_up() {
@@ -55,6 +46,33 @@ give_up() {
         tail -n 20 "$VARVED_LOG"
     fi
     exit 1
+}
+
+# run TEXT VARVE-ARGUMENT...: a command of varve, shown, that does TEXT.
+run() {
+    local text=$1 output
+
+    shift
+    say "\$ varve $*"
+    SINCE=$(now_ms)
+    output=$(varve "$@" 2>&1) || give_up "$output"
+    did "$text"
+}
+
+# show VARVE-ARGUMENT...: a command of varve, and what it prints.
+show() {
+    say "\$ varve $*"
+    varve "$@" | sed 's/^/   | /'
+    SINCE=$(now_ms)
+}
+
+# in_guest TEXT COMMAND...: what happens in the guest.
+in_guest() {
+    local text=$1
+
+    shift
+    "$@" || give_up "$text"
+    did "in the guest: $text"
 }
 
 # expect WANTED: the guest lists this; it is shown.
@@ -68,29 +86,19 @@ expect() {
 }
 
 mib() {
-    if [ "$1" = '?' ]; then
-        echo '?'
-    else
-        awk -v bytes="$1" 'BEGIN {printf "%.1f", bytes / 1048576}'
-    fi
+    awk -v bytes="$1" 'BEGIN {printf "%.1f MiB", bytes / 1048576}'
 }
-
-declare -A BACKUP FILES
 
 backup() {
-    local bytes
+    local read changed size type
 
-    BACKUP[$1]=$(backup_create web "$1") || give_up "${BACKUP[$1]}"
     FILES[$1]=$(gls web)
-    did "backup $1, $(backup_field "${BACKUP[$1]}" type)"
-    read -r -a bytes < <(backup_bytes "${BACKUP[$1]}")
-    say "MiB: $(mib "${bytes[0]}") read, $(mib "${bytes[1]}") changed, $(
-        mib "${bytes[2]}") stored"
-    STEP_STARTED=$(now_ms)
-}
-
-snapshot_is_gone() {
-    [ -z "$(snapshots web)" ] && [ "$(held_machines)" = 0 ]
+    run "backup '$1'" backup create web "$1"
+    read -r type read changed size < <(varve backup show "$1" --json |
+        jq -r '.[0] | "\(.type) \(.bytesread) \(.byteschanged) \(.size)"')
+    say "$type: $(mib "$read") read, $(mib "$changed") changed, $(
+        mib "$size") stored"
+    SINCE=$(now_ms)
 }
 
 host_and_guest() {
@@ -104,77 +112,42 @@ host_and_guest() {
     vm_id web >/dev/null || give_up "varved does not find the guest"
     did "varved has found it; nothing of it was changed"
     show vm list
-    gput web /mnt/vda/report 1 2048
-    gput web /mnt/vdb/photos 2 6144
+    in_guest "2 MiB written" gput web /mnt/vda/report 1 2048
+    in_guest "6 MiB written" gput web /mnt/vdb/photos 2 6144
     FILES[start]=$(gls web)
-    did "files written in the guest"
-    say "${FILES[start]}"
+    expect "${FILES[start]}"
 }
 
 snapshot_and_backups() {
-    local offering
-
     step "A snapshot of the running guest, its file systems frozen"
-    SNAPSHOT=$(snapshot_create web before-upgrade quiescevm=true) ||
-        give_up "$SNAPSHOT"
-    did "snapshot 'before-upgrade'"
+    run "the guest is thawed again" \
+        snapshot create web before-upgrade --quiesce
     views_agree web || give_up "views of the chain differ"
-    did "QEMU, both definitions and the headers agree"
-    show snapshot tree web
+    did "QEMU, both definitions and the images' headers agree"
 
     step "A full and two incremental backups, while it runs"
-    offering=$(import_offering daily "$(native_offering daily)") ||
-        give_up "no backup offering"
-    offering_assign web "$offering" || give_up "offering not assigned"
-    did "backup offering 'daily'"
+    run "a kind of backup" offering create daily
+    run "for this guest" offering assign web daily
     backup monday
-    gput web /mnt/vda/letters 3 1024
-    did "1 MiB written in the guest"
+    in_guest "1 MiB written" gput web /mnt/vda/letters 3 1024
     backup tuesday
-    gput web /mnt/vdb/music 4 3072
-    grm web /mnt/vda/report
-    did "3 MiB written, one file deleted"
+    in_guest "3 MiB written" gput web /mnt/vdb/music 4 3072
+    in_guest "a file deleted" grm web /mnt/vda/report
     backup wednesday
     show backup list web
 }
 
 accident_and_revert() {
     step "An accident: files deleted in the guest; back to the snapshot"
-    grm web '/mnt/vda/*' '/mnt/vdb/photos' 2>/dev/null
+    in_guest "files deleted" grm web /mnt/vda/letters /mnt/vdb/photos
     say "$(gls web)"
-    did "this is left"
-    vm_stop web || give_up "the guest does not stop"
-    did "guest stopped"
-    snapshot_revert "$SNAPSHOT" >/dev/null || give_up "revert failed"
-    did "reverted to 'before-upgrade'"
-    vm_start web || give_up "the guest does not start"
-    did "guest started"
+    run "stopped" vm stop web
+    run "reverted" snapshot revert before-upgrade --yes
+    show snapshot tree web
+    run "started" vm start web
+    vm_wait_agent web || give_up "the guest does not boot"
+    did "booted"
     expect "${FILES[start]}"
-}
-
-killed_in_merge() {
-    local job at
-
-    step "varved is killed in the middle of a merge"
-    gput web /mnt/vda/bulk 5 98304
-    FILES[bulk]=$(gls web)
-    did "96 MiB written in the guest"
-    throttle_merges web vda 8
-    job=$(job_start deleteVMSnapshot vmsnapshotid="$SNAPSHOT") ||
-        give_up "deletion is not started"
-    until_true 10 is_merging "$job" || give_up "no merge was seen"
-    read -r -a at < <(job_progress "$job")
-    varved_kill9
-    did "deleting the snapshot; killed at $(mib "${at[0]}") of $(
-        mib "${at[1]}") MiB"
-    unthrottle_merges web vda
-    varved_start || give_up "varved does not start"
-    until_true 30 snapshot_is_gone || give_up "it does not settle"
-    did "varved started again: the merge is settled"
-    views_agree web || give_up "views of the chain differ"
-    [ "$(gls web)" = "${FILES[bulk]}" ] || give_up "the guest's files differ"
-    did "the guest never noticed"
-    show snapshot list web
 }
 
 is_merging() {
@@ -184,17 +157,44 @@ is_merging() {
     [ "$at" -gt 0 ] && [ "$at" -lt "$total" ]
 }
 
+is_settled() {
+    [ -z "$(snapshots web)" ] && [ "$(held_machines)" = 0 ]
+}
+
+killed_in_merge() {
+    local job files at
+
+    step "varved is killed in the middle of a merge"
+    in_guest "96 MiB written" gput web /mnt/vda/bulk 5 98304
+    files=$(gls web)
+    throttle_merges web vda 8
+    run "its merge has begun" snapshot delete before-upgrade --yes --no-wait
+    job=$(api listAsyncJobs | jq -r '.asyncjobs[0].jobid')
+    until_true 20 is_merging "$job" || give_up "no merge is seen"
+    read -r -a at < <(job_progress "$job")
+    varved_kill9
+    did "kill -9 varved, at $(mib "${at[0]}") of $(mib "${at[1]}")"
+    unthrottle_merges web vda
+    varved_start || give_up "varved does not start"
+    until_true 30 is_settled || give_up "it does not settle"
+    did "varved is started again, and has settled it"
+    views_agree web || give_up "views of the chain differ"
+    [ "$(gls web)" = "$files" ] || give_up "the guest's files differ"
+    did "the guest has noticed nothing; its files are right"
+    show snapshot list web
+}
+
 restores() {
     local name
 
     for name in monday tuesday wednesday; do
-        step "Restore of '$name'"
-        vm_stop web || give_up "the guest does not stop"
-        did "guest stopped"
-        backup_restore "${BACKUP[$name]}" >/dev/null || give_up "it failed"
-        did "restored into new files, proved, swapped in"
-        vm_start web || give_up "the guest does not start"
-        did "guest started"
+        step "Back to '$name'"
+        run "stopped" vm stop web
+        run "restored into new files, proved, swapped in" \
+            backup restore "$name" --yes
+        run "started" vm start web
+        vm_wait_agent web || give_up "the guest does not boot"
+        did "booted"
         expect "${FILES[$name]}"
     done
     show status
@@ -204,12 +204,14 @@ look_around() {
     printf '\nAll as it should be, in %d s.  To look around:\n\n' \
         $((($(now_ms) - DEMO_STARTED) / 1000))
     cat <<TEXT
-   $VARVE_CLI --socket $VARVE_SOCKET status
+   export VARVE_SOCKET=$VARVE_SOCKET
+   $VARVE_CLI status
+   $VARVE_CLI backup list
    virsh -c '$LIBVIRT_DEFAULT_URI' list
-   curl --unix-socket $VARVE_SOCKET \\
+   curl --unix-socket \$VARVE_SOCKET \\
        'http://localhost/client/api?command=listBackups&response=json'
    less $VARVED_LOG
-   ls -R $VARVE_REPOSITORY
+   find $VARVE_REPOSITORY
 
 TEXT
     if [ $keep = yes ]; then

@@ -132,7 +132,7 @@ varved_kill9() {
 
 # varve ARGUMENT...: the command line.
 varve() {
-    "$VARVE_CLI" --socket "$VARVE_SOCKET" "$@"
+    VARVE_SOCKET=$VARVE_SOCKET "$VARVE_CLI" "$@"
 }
 
 # api COMMAND [NAME=VALUE...]: one request over the socket; prints what is

@@ -130,21 +130,17 @@ backup_field() {
         jq -r --arg field "$2" '.backup[0][$field] // "" | tostring'
 }
 
-# backup_bytes ID: bytes read, found changed and stored for it.
-backup_bytes() {
-    api listBackups id="$1" | jq -r '.backup[0] |
-        "\(.bytesread // "?") \(.byteschanged // "?") \(.size // "?")"'
-}
-
 # backup_file ID DEVICE-ID: the file in the repository that holds that volume
-# at that point.  The layout is backups/<account>/<volume>/<file>.qcow2.
+# at that point: backups/<account>/<volume>/<point>.qcow2.
 backup_file() {
-    local volume
+    local volume file
 
     volume=$(backup_field "$1" volumes | jq -r --argjson device "$2" \
-        '.[] | select(.deviceId == $device) | .uuid') &&
-        find "$VARVE_REPOSITORY/backups" -name "$1.qcow2" \
-            -path "*/$volume/*" | grep .
+        '.[] | select(.deviceId == $device) | .uuid')
+    file=$(find "$VARVE_REPOSITORY/backups" -name "$1.qcow2" \
+        -path "*/${volume:-?}/*")
+    [ -n "$file" ] || trouble "no file of device $2 at backup '$1'"
+    echo "$file"
 }
 
 # backup_list ID DEVICES: what a restore of it must give, read from the
