@@ -299,6 +299,7 @@ check_verifies(const struct chain *chain, const char *uuid)
 static void
 every_point_of_a_chain_restores(void)
 {
+    static const uint32_t cluster_bits[] = {16, 16, 16, 9, 14, 19, 21};
     struct sample sample = sample_start(__func__);
     size_t room = 16 * MIB;
     AUTO_FREE uint8_t *disk = xcalloc(1, room);
@@ -320,6 +321,8 @@ every_point_of_a_chain_restores(void)
             .backing_format = IMAGE_QCOW2,
             .compress = i % 3 != 2,
             .compression = i % 2 == 0 ? QCOW2_ZSTD : QCOW2_ZLIB,
+            .cluster_bits =
+                cluster_bits[sample_below(&sample, ARRAY_SIZE(cluster_bits))],
         };
         struct copy_options copying = {.threads = 3};
         struct error err = ERROR_INIT;
