@@ -114,11 +114,11 @@ static int
 watch(struct hv *hv, const char *uuid, int64_t budget_ms)
 {
     const char ready = THAW_GUARD_READY;
-    struct hv_facts facts;
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     struct error err = ERROR_INIT;
     const char *reason;
 
-    if (hv_facts(hv, &facts, &err) < 0 ||
+    if (hv_get(hv, uuid, &machine, &err) < 0 ||
         send(STDIN_FILENO, &ready, 1, MSG_NOSIGNAL) != 1)
         return STATUS_NOT_READY;
     reason = wait_for_word(budget_ms);
