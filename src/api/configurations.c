@@ -6,6 +6,7 @@
 #include "engine/events.h"
 #include "engine/settings.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -175,8 +176,10 @@ configurations_update(struct call *call, json_t *body, struct error *err)
     struct place place;
 
     if (find_setting(call, &setting, err) < 0 || call_read(call, err) < 0 ||
-        find_place(call, &place, err) < 0 ||
-        store(call, setting, &place, err) < 0 || call_read(call, err) < 0 ||
+        find_place(call, &place, err) < 0)
+        return -1;
+    assert(setting != NULL); /* its name is a required parameter */
+    if (store(call, setting, &place, err) < 0 || call_read(call, err) < 0 ||
         settings_list(call_tx(call), &place.where, &list, err) < 0)
         return -1;
     for (size_t i = 0; i < list.count; i++) {

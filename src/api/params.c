@@ -320,7 +320,8 @@ check_map(const struct params *params, const char *key, struct error *err)
         if (strncmp(params->items[i].key, key, length) != 0 || *rest != '[')
             continue;
         digits = strspn(rest + 1, "0123456789");
-        if (digits == 0 || digits > 5 || strncmp(rest + 1 + digits, "].", 2) ||
+        if (digits == 0 || digits > 5 ||
+            strncmp(rest + 1 + digits, "].", 2) != 0 ||
             rest[digits + 3] == '\0')
             return error_set(err, ERROR_MALFORMED,
                              "parameter '%.80s' is not an entry of a map such "

@@ -17,14 +17,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-/* NOLINTBEGIN(bugprone-macro-parentheses): a type stands alone */
 #define VEC(type)                                                              \
     {                                                                          \
         type *items; /* owned array */                                         \
         size_t count;                                                          \
         size_t capacity;                                                       \
     }
-/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define VEC_INIT                                                               \
     {                                                                          \

@@ -13,6 +13,7 @@
 #include "engine/views.h"
 #include "image/qcow2.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -190,6 +191,7 @@ insert_layers(struct state_tx *tx, struct state_volume *volume,
 {
     int64_t below = 0;
 
+    assert(chain->count > 0);
     for (size_t i = chain->count; i-- > 0;) {
         const struct chain_file *file = &chain->items[i];
         AUTO_STATE(layer)

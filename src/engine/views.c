@@ -8,6 +8,7 @@
 #include "image/imagelock.h"
 #include "image/qcow2.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,14 +81,16 @@ check_headers(struct tree *tree, struct tree_volume *volume, struct error *err)
 
         if (refs[i].format == IMAGE_RAW)
             continue;
+        assert(refs[i].path != NULL); /* every layer has one */
         info = xcalloc(1, sizeof(*info));
         if (qcow2_read_info(refs[i].path, info, err) < 0)
             return error_prefix(err, "machine '%s' disk '%s'", tree->vm.name,
                                 volume->row.target);
         if (info->has_backing)
             below = path_resolve_backing(refs[i].path, info->backing_name);
-        if ((below == NULL) != (expected == NULL) ||
-            (below != NULL && !views_same_file(below, expected)))
+        if (below == NULL || expected == NULL
+                ? below != expected
+                : !views_same_file(below, expected))
             return disagree(tree, volume, "the image", refs[i].path,
                             expected != NULL ? expected : "no backing file",
                             err);

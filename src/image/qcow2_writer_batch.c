@@ -141,6 +141,7 @@ add_zeros(struct qcow2_writer_batch *batch, uint64_t cluster, uint64_t count)
     struct qcow2_writer_item *last =
         batch->item_count > 0 ? &batch->items[batch->item_count - 1] : NULL;
 
+    assert(batch->items != NULL);
     if (last != NULL && last->kind == QCOW2_WRITER_KIND_ZERO &&
         last->cluster + last->count == cluster) {
         last->count += count;

@@ -227,7 +227,7 @@ sleep_and_look(struct wait *wait, int64_t deadline, struct error *err)
 static int
 ask(struct wait *wait, struct error *err)
 {
-    struct hv_job now;
+    struct hv_job now = {.state = HV_JOB_NONE};
     bool watched;
 
     if (lv_op_job_query(&wait->lv->hv, wait->uuid, wait->target, &now, err) < 0)
