@@ -239,7 +239,8 @@ int hv_pivot(struct hv *hv, const char *uuid, const char *target,
              struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /* Give a block job up; the chain stays as it was and reads the same.  That
- * there is none is success. */
+ * there is none is success; so is one that ended by itself at that moment
+ * (hv_view tells). */
 int hv_job_abort(struct hv *hv, const char *uuid, const char *target,
                  struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 

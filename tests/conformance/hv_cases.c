@@ -9,7 +9,11 @@
 #include "check.h"
 #include "oracle.h"
 
+#include "base/clock.h"
+#include "base/lock.h"
 #include "base/uuid.h"
+
+#include <poll.h>
 
 #define DISKS_MAX 4
 #define WAIT_MS 60000
@@ -277,6 +281,21 @@ defining_disks_changes_the_inactive_view_alone(void)
         CHECK(views_agree(disks.target[i], disks.overlay[i],
                           chain_length(disks.target[i])));
     stop();
+}
+
+static void
+defining_a_machine_from_its_own_xml_changes_nothing(void)
+{
+    AUTO_FREE char *before = NULL;
+    AUTO_FREE char *after = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(hv_xml(bed->hv, bed->uuid, &before, &err) == 0);
+    CHECK_OK(hv_define_xml(bed->hv, before, &err), &err);
+    CHECK_OK(hv_xml(bed->hv, bed->uuid, &after, &err), &err);
+    CHECK_TEXT(after, before);
+    CHECK(hv_define_xml(bed->hv, "<domain><name>x</name>", &err) == -1);
+    CHECK(err.code == ERROR_INVALID);
 }
 
 static void
@@ -558,6 +577,49 @@ a_job_dies_with_its_machine(void)
     stop();
 }
 
+/* -- events ---------------------------------------------------------------- */
+
+static struct lock seen_lock = LOCK_INIT;
+static unsigned seen_states; /* a bit for each enum hv_state */
+
+static void
+remember_state(const struct hv_event *event, void *context)
+{
+    if (event->kind != HV_EVENT_STATE || strcmp(event->uuid, context) != 0)
+        return;
+    lock_take(&seen_lock);
+    seen_states |= 1U << event->state;
+    lock_give(&seen_lock);
+}
+
+static bool
+was_seen(enum hv_state state)
+{
+    bool seen;
+
+    lock_take(&seen_lock);
+    seen = (seen_states & 1U << state) != 0;
+    lock_give(&seen_lock);
+    return seen;
+}
+
+static void
+events_tell_of_start_and_end(void)
+{
+    int64_t deadline = clock_monotonic_ms() + WAIT_MS;
+    char uuid[UUID_TEXT_SIZE];
+
+    (void)snprintf(uuid, sizeof(uuid), "%s", bed->uuid);
+    hv_set_event_handler(bed->hv, remember_state, uuid);
+    CHECK(start());
+    stop();
+    while (!(was_seen(HV_RUNNING) && was_seen(HV_STOPPED)) &&
+           clock_monotonic_ms() < deadline)
+        (void)poll(NULL, 0, 10);
+    CHECK(was_seen(HV_RUNNING) && was_seen(HV_STOPPED));
+    hv_set_event_handler(bed->hv, NULL, NULL);
+}
+
 /* -- the guest's agent ----------------------------------------------------- */
 
 static bool
@@ -628,6 +690,7 @@ hv_cases_run(struct hv_bed *where)
     RUN(a_stopped_machine_has_an_inactive_view_only);
     RUN(a_stopped_machine_refuses_what_needs_a_running_one);
     RUN(defining_disks_changes_the_inactive_view_alone);
+    RUN(defining_a_machine_from_its_own_xml_changes_nothing);
     RUN(a_machine_whose_image_is_missing_does_not_start);
     RUN(a_running_machine_has_three_views_that_agree);
     RUN(a_snapshot_switches_all_its_disks);
@@ -639,6 +702,7 @@ hv_cases_run(struct hv_bed *where)
     RUN(a_commit_of_files_outside_the_chain_is_refused);
     RUN(waiting_without_a_job_says_that_there_is_none);
     RUN(a_job_dies_with_its_machine);
+    RUN(events_tell_of_start_and_end);
     if (bed->has_agent) {
         RUN(a_frozen_guest_is_seen_and_thawed);
         RUN(a_quiesced_snapshot_leaves_the_guest_thawed);

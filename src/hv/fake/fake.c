@@ -121,9 +121,9 @@ op_list(struct hv *hv, struct hv_machine_list *ret, struct error *err)
     return result;
 }
 
-/* What it was defined from, with the sources of today. */
+/* `xml` with the sources of today. */
 static int
-update_xml(const struct fake_machine *machine, char **ret_xml,
+update_xml(const struct fake_machine *machine, const char *xml, char **ret_xml,
            struct error *err)
 {
     AUTO_FREE struct hv_disk_change *changes =
@@ -135,7 +135,7 @@ update_xml(const struct fake_machine *machine, char **ret_xml,
             changes[count++] = (struct hv_disk_change){
                 machine->disks[i].target, machine->disks[i].inactive,
                 machine->disks[i].format};
-    return domain_xml_set_disks(machine->xml, changes, count, ret_xml, err);
+    return domain_xml_set_disks(xml, changes, count, ret_xml, err);
 }
 
 /* As libvirt would print it. */
@@ -178,15 +178,15 @@ static int
 op_xml(struct hv *hv, const char *uuid, char **ret, struct error *err)
 {
     struct fake_call call;
+    AUTO_FREE char *old = NULL;
     AUTO_FREE char *xml = NULL;
-    int result = 0;
+    int result;
 
     if (fake_begin(hv, "xml", uuid, &call, err) < 0)
         return -1;
-    if (call.machine.xml == NULL)
-        xml = print_xml(&call.machine);
-    else
-        result = update_xml(&call.machine, &xml, err);
+    old = call.machine.xml != NULL ? xstrdup(call.machine.xml)
+                                   : print_xml(&call.machine);
+    result = update_xml(&call.machine, old, &xml, err);
     if (fake_end(&call, result, err) < 0)
         return -1;
     *ret = steal(&xml);
