@@ -2,12 +2,14 @@
 /*
  * HTTP, by libmicrohttpd.
  *
- * Each listener is an MHD daemon with a pool of epoll threads.  A request is
- * an exchange: it begins when MHD has read the request line (that callback is
- * the only place where MHD shows the query as it was sent, and we decode it
- * ourselves), collects the body, and ends when MHD says that the reply was
- * sent or the connection is gone.  Handlers run in the pool's threads: every
- * synchronous command is short, and what may hang is asked through probe.h.
+ * Each listener is an MHD daemon with a pool of polling threads (with epoll,
+ * whose edges it loses, MHD sees the end of a half-sent request only when it
+ * times out).  A request is an exchange: it begins when MHD has read the
+ * request line (that callback is the only place where MHD shows the query as
+ * it was sent, and we decode it ourselves), collects the body, and ends when
+ * MHD says that the reply was sent or the connection is gone.  Handlers run in
+ * the pool's threads: every synchronous command is short, and what may hang is
+ * asked through probe.h.
  *
  * Stopping is in this order: new connections are not accepted, new requests
  * on open ones are told 503, those that are being answered are waited for, MHD
@@ -363,9 +365,9 @@ start_listener(struct listener *listener, int *fd, unsigned threads,
                struct error *err)
 {
     listener->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, handle, listener, MHD_OPTION_EXTERNAL_LOGGER, log_library,
-        NULL, MHD_OPTION_LISTEN_SOCKET, *fd, MHD_OPTION_THREAD_POOL_SIZE,
+        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL,
+        NULL, handle, listener, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_OPTION_LISTEN_SOCKET, *fd, MHD_OPTION_THREAD_POOL_SIZE,
         threads != 0 ? threads : THREADS, MHD_OPTION_CONNECTION_LIMIT,
         CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_MAX,
