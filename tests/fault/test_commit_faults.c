@@ -211,7 +211,7 @@ static void
 over_chains(uint64_t first, uint64_t sample, const char *counter,
             bool (*try_one)(const struct subject *subject, uint64_t n))
 {
-    uint64_t chains = exhaustive ? 60 : 4;
+    uint64_t chains = exhaustive ? 16 : 4;
     uint64_t tried = 0;
 
     for (uint64_t seed = first; seed < first + chains; seed++) {
