@@ -30,6 +30,12 @@
 /* Bytes of refcount blocks that are kept in memory. */
 #define CACHE_MAX ((uint64_t)8 << 20)
 
+/*
+ * How far behind the end of a file counts may be found: a power cut can leave
+ * them durable when the file's size is not.  Much more is no image of ours.
+ */
+#define PAST_END_MAX ((uint64_t)64 << 30)
+
 /* Clusters that one refcount block counts. */
 static uint64_t
 clusters_in_block(const struct qcow2_rw *rw)
@@ -142,6 +148,18 @@ set_count(struct qcow2_rw *rw, uint64_t cluster, uint64_t count,
     return 0;
 }
 
+static int
+set_end(struct qcow2_rw *rw, uint64_t end, struct error *err)
+{
+    if (end > (rw->file_size + PAST_END_MAX) >> rw->cluster_bits)
+        return error_set(err, ERROR_CORRUPT,
+                         "'%s': cluster %" PRIu64
+                         " is counted, far behind the end of the file",
+                         rw->path, end - 1);
+    rw->end = MAX(rw->end, end);
+    return 0;
+}
+
 int
 qcow2_refs_find_end(struct qcow2_rw *rw, struct error *err)
 {
@@ -156,10 +174,8 @@ qcow2_refs_find_end(struct qcow2_rw *rw, struct error *err)
         if (block == NULL)
             return -1;
         for (uint64_t entry = per_block; entry-- > 0;) {
-            if (get_count(rw, block->bytes, entry) != 0) {
-                rw->end = MAX(rw->end, i * per_block + entry + 1);
-                return 0;
-            }
+            if (get_count(rw, block->bytes, entry) != 0)
+                return set_end(rw, i * per_block + entry + 1, err);
         }
     }
     return 0;

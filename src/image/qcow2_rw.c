@@ -306,10 +306,11 @@ compare_offsets(const void *a, const void *b)
     return (*left > *right) - (*left < *right);
 }
 
-/* Note where the tables lie: guest data never leads there. */
-static void
+/* Note where the tables lie: guest data never leads there.  Returns bytes. */
+static uint64_t
 note_metadata(struct qcow2_rw *rw, const struct qcow2_tables *tables)
 {
+    uint64_t top = tables->top_clusters << rw->cluster_bits;
     AUTO_FREE uint64_t *offsets = xcalloc(tables->count + 1, 8);
     size_t count = 0;
 
@@ -320,8 +321,8 @@ note_metadata(struct qcow2_rw *rw, const struct qcow2_tables *tables)
     qsort(offsets, count, sizeof(*offsets), compare_offsets);
     for (size_t i = 0; i < count; i++)
         extents_add(&rw->metadata, offsets[i], rw->cluster_size);
-    extents_add(&rw->metadata, tables->top_offset,
-                tables->top_clusters << rw->cluster_bits);
+    extents_add(&rw->metadata, tables->top_offset, top);
+    return top + count * rw->cluster_size;
 }
 
 static int
@@ -329,6 +330,7 @@ load_tables(struct qcow2_rw *rw, const struct qcow2_header *header,
             struct error *err)
 {
     size_t refs = (size_t)header->reftable_clusters << (rw->cluster_bits - 3);
+    uint64_t noted;
 
     if (qcow2_tables_load_top(rw, &rw->refs, header->reftable_offset, refs,
                               "refcount table", err) < 0 ||
@@ -336,8 +338,11 @@ load_tables(struct qcow2_rw *rw, const struct qcow2_header *header,
                               header->l1_entries, "L1 table", err) < 0)
         return -1;
     extents_add(&rw->metadata, 0, rw->cluster_size);
-    note_metadata(rw, &rw->refs);
-    note_metadata(rw, &rw->l2);
+    noted = rw->cluster_size + note_metadata(rw, &rw->refs) +
+            note_metadata(rw, &rw->l2);
+    if (extents_bytes(&rw->metadata) != noted)
+        return error_set(err, ERROR_CORRUPT, "'%s': tables lie over each other",
+                         rw->path);
     return qcow2_refs_find_end(rw, err);
 }
 
