@@ -38,6 +38,8 @@ api_new(const struct api_config *config)
 
     api->engine = config->engine;
     api->version = xstrdup(config->version);
+    api->hold_dir = xstrdup_null(config->hold_dir);
+    api->hook = xstrdup_null(config->hook);
     api->session_timeout_ms = config->session_timeout_ms != 0
                                   ? config->session_timeout_ms
                                   : SESSION_TIMEOUT_MS;
@@ -55,6 +57,8 @@ api_free(struct api *api)
     probe_free(api->probe);
     sessions_free(api->sessions);
     free(api->version);
+    free(api->hold_dir);
+    free(api->hook);
     free(api);
 }
 
@@ -116,10 +120,10 @@ answer(struct exchange *exchange, int status, json_t *body)
 }
 
 static void
-answer_status(struct exchange *exchange, int status, int cloudstack_code,
+answer_status(struct exchange *exchange, int status, enum error_code code,
               const char *text)
 {
-    AUTO_JSON json_t *body = render_error(status, cloudstack_code, text);
+    AUTO_JSON json_t *body = render_error(status, code, text);
 
     render_description(text, exchange->out->description);
     answer(exchange, status, body);
@@ -139,8 +143,7 @@ answer_error(struct exchange *exchange, const struct error *err)
         log_error("api-failed", "command=%s code=%s error='%s'",
                   call->command != NULL ? call->command->name : "none",
                   error_code_name(err->code), line);
-    answer_status(exchange, error_code_http(err->code),
-                  render_cloudstack_code(err->code),
+    answer_status(exchange, error_code_http(err->code), err->code,
                   render_error_text(err, call_is_root(call)));
 }
 
@@ -305,7 +308,8 @@ api_handle(struct api *api, const struct api_request *request,
     if (execute(&exchange, body, &err) == 0)
         answer(&exchange, 200, body);
     else if (exchange.call.status != 0)
-        answer_status(&exchange, exchange.call.status, 9999, err.message);
+        answer_status(&exchange, exchange.call.status, ERROR_UNSUPPORTED,
+                      err.message);
     else
         answer_error(&exchange, &err);
     set_cookies(&exchange);

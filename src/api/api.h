@@ -23,6 +23,9 @@ struct api_config {
     struct engine *engine;      /* borrowed */
     const char *version;        /* borrowed; of the product */
     int64_t session_timeout_ms; /* 0: 30 minutes */
+    /* For getStatus; borrowed, NULL where nothing is to be told: */
+    const char *hold_dir; /* the engine's holds (engine/hold.h) */
+    const char *hook;     /* the file that libvirt must find there */
 };
 
 struct api *api_new(const struct api_config *config) MUST_CHECK NONNULL(1);

@@ -32,6 +32,8 @@ struct api {
     struct sessions *sessions; /* owned */
     struct probe *probe;       /* owned */
     char *version;             /* owned */
+    char *hold_dir;            /* owned; or NULL */
+    char *hook;                /* owned; or NULL */
     int64_t session_timeout_ms;
     int64_t started; /* wall clock */
 };

@@ -114,14 +114,28 @@ make_success(struct refs *refs, const struct state_job *job)
     return result;
 }
 
+/* A time-out has the same number as a fault of ours, but its own name. */
+static bool
+is_internal(int64_t code, const char *name)
+{
+    static const enum error_code others[] = {ERROR_TIMEOUT, ERROR_CANCELLED};
+
+    for (size_t i = 0; name != NULL && i < ARRAY_SIZE(others); i++) {
+        if (strcmp(name, error_code_name(others[i])) == 0)
+            return false;
+    }
+    return code == error_code_http(ERROR_INTERNAL);
+}
+
 /* Details of internal faults are for root admins. */
 static json_t *
 make_failure(struct refs *refs, const struct state_job *job)
 {
     json_t *facts = load_facts(job);
     const char *text = json_string_value(json_object_get(facts, "errortext"));
+    const char *name = json_string_value(json_object_get(facts, "errorname"));
     bool is_hidden = refs->caller.role != ROLE_ROOT_ADMIN &&
-                     job->result_code == error_code_http(ERROR_INTERNAL);
+                     is_internal(job->result_code, name);
 
     if (text == NULL)
         text = "the job failed";

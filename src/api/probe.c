@@ -9,11 +9,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/lock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "state/state.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define WAIT_MS 2000
 
@@ -30,38 +32,66 @@ struct probe {
     struct probe_facts facts; /* of that round */
 };
 
+/* -- one round ----------------------------------------------------------- */
+
+/* What is to be looked at, from the database: nothing of it is held while
+ * anything may hang. */
+struct places {
+    struct state_image_store_list stores; /* owned */
+    struct state_storage_pool_list pools; /* owned */
+};
+
 static void
-ask_stores(struct engine *engine, struct probe_facts *facts)
+load_places(struct engine *engine, struct places *places)
 {
     const struct state_where where[] = {STATE_LIVING};
-    AUTO_STATE_LIST(image_store) stores = {0};
     struct error err = ERROR_INIT;
-    struct state_tx *tx = state_begin_read(engine_state(engine), &err);
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(engine_state(engine), &err);
 
-    /* The transaction ends before anything here may hang. */
-    if (tx != NULL &&
-        state_image_store_list(tx, STATE_QUERY(where), &stores, &err) < 0)
-        error_clear(&err);
-    state_end(tx);
-    for (size_t i = 0; i < stores.count && i < PROBE_STORES_MAX; i++) {
-        struct probe_store *store = &facts->stores[facts->store_count++];
-        const char *path = stores.items[i].path;
+    if (tx == NULL ||
+        state_image_store_list(tx, STATE_QUERY(where), &places->stores, &err) <
+            0 ||
+        state_storage_pool_list(tx, STATE_QUERY(where), &places->pools, &err) <
+            0)
+        log_debug("api", "probe-failed", "error='%s'", err.message);
+}
 
-        store->id = stores.items[i].id;
-        store->known =
-            path != NULL && fd_free_space(path, &store->free_bytes, &err) == 0;
-    }
+static void
+ask_store(struct probe_stores *stores, int64_t id, const char *path)
+{
+    struct error err = ERROR_INIT;
+    struct probe_store *store;
+
+    if (stores->count >= PROBE_STORES_MAX)
+        return;
+    store = &stores->items[stores->count++];
+    store->id = id;
+    store->known =
+        path != NULL && fd_free_space(path, &store->free_bytes, &err) == 0;
+    store->is_writable = store->known && access(path, W_OK) == 0;
 }
 
 static void
 ask_world(struct engine *engine, struct probe_facts *facts)
 {
+    struct places places = {.stores = {0}};
     struct error err = ERROR_INIT;
     struct hv *hv = engine_hv(engine);
 
+    load_places(engine, &places);
     facts->known = hv != NULL && hv_facts(hv, &facts->hypervisor, &err) == 0;
-    ask_stores(engine, facts);
+    for (size_t i = 0; i < places.stores.count; i++)
+        ask_store(&facts->image_stores, places.stores.items[i].id,
+                  places.stores.items[i].path);
+    for (size_t i = 0; i < places.pools.count; i++)
+        ask_store(&facts->pools, places.pools.items[i].id,
+                  places.pools.items[i].path);
+    state_image_store_list_release(&places.stores);
+    state_storage_pool_list_release(&places.pools);
 }
+
+/* -- the thread ---------------------------------------------------------- */
 
 /* Wait for a question; false at the end. */
 static bool

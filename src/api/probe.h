@@ -22,16 +22,22 @@
 #define PROBE_STORES_MAX 16
 
 struct probe_store {
-    int64_t id; /* of table image_store */
+    int64_t id; /* of its table */
     bool known;
+    bool is_writable;
     uint64_t free_bytes;
+};
+
+struct probe_stores {
+    struct probe_store items[PROBE_STORES_MAX];
+    size_t count;
 };
 
 struct probe_facts {
     bool known; /* the hypervisor has answered */
     struct hv_facts hypervisor;
-    struct probe_store stores[PROBE_STORES_MAX];
-    size_t store_count;
+    struct probe_stores image_stores;
+    struct probe_stores pools;
 };
 
 struct probe;

@@ -187,13 +187,14 @@ render_cloudstack_code(enum error_code code)
 }
 
 json_t *
-render_error(int status, int cloudstack_code, const char *text)
+render_error(int status, enum error_code code, const char *text)
 {
     json_t *object = object_new();
 
     object_set(object, "uuidList", object_new_array());
     object_set_number(object, "errorcode", status);
-    object_set_number(object, "cserrorcode", cloudstack_code);
+    object_set_number(object, "cserrorcode", render_cloudstack_code(code));
+    object_set_text(object, "errorname", error_code_name(code));
     object_set_text(object, "errortext", text);
     return object;
 }

@@ -41,8 +41,10 @@ bool render_is_internal(const struct error *err) NONNULL(1);
 /* The number behind "cserrorcode" for an error. */
 int render_cloudstack_code(enum error_code code);
 
-/* The object of an error answer, with HTTP status `status` and `text`. */
-json_t *render_error(int status, int cloudstack_code, const char *text)
+/* The object of an error answer, with HTTP status `status` and `text`; what it
+ * was stands there by name, too ("errorname"), since one status has many
+ * reasons. */
+json_t *render_error(int status, enum error_code code, const char *text)
     MUST_CHECK NONNULL(3);
 
 #define RENDER_DESCRIPTION_MAX 500

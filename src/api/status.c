@@ -6,8 +6,11 @@
 #include "api/object.h"
 #include "api/probe.h"
 #include "api/resources.h"
+#include "base/clock.h"
+#include "engine/hold.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static void
 add_problem(json_t *problems, const char *kind, const char *id,
@@ -31,6 +34,17 @@ count_one(json_t *counts, const char *key)
                       json_integer_value(json_object_get(counts, key)) + 1);
 }
 
+/* A machine that may not be started now. */
+static void
+add_hold(json_t *holds, const struct state_vm *vm)
+{
+    json_t *object = object_new();
+
+    object_set_text(object, "id", vm->uuid);
+    object_set_text(object, "name", vm->name);
+    object_append(holds, object);
+}
+
 static int
 add_machines(struct call *call, json_t *status, json_t *problems,
              struct error *err)
@@ -40,7 +54,9 @@ add_machines(struct call *call, json_t *status, json_t *problems,
     struct state_query query;
     json_t *counts = object_new();
     json_t *states = object_new();
+    json_t *holds = object_new_array();
 
+    object_set(status, "hold", holds);
     object_set(status, "virtualmachines", counts);
     object_set(counts, "states", states);
     if (filter_by_caller(&filter, call, err) < 0)
@@ -57,6 +73,9 @@ add_machines(struct call *call, json_t *status, json_t *problems,
         count_one(states, vms_state(vm));
         if (vm->managed != 0)
             count_one(counts, "managed");
+        if (call->api->hold_dir != NULL &&
+            hold_is_set(call->api->hold_dir, vm->uuid))
+            add_hold(holds, vm);
         if (vm->problem != NULL)
             add_problem(problems, "VirtualMachine", vm->uuid, vm->name,
                         vm->problem);
@@ -111,14 +130,17 @@ add_jobs(struct call *call, json_t *status, struct error *err)
 /* -- for administrators -------------------------------------------------- */
 
 static void
-add_hypervisor(const struct probe_facts *facts, json_t *status,
-               json_t *problems)
+add_hypervisor(struct call *call, const struct probe_facts *facts,
+               json_t *status, json_t *problems)
 {
     const struct hv_facts *hv = &facts->hypervisor;
+    const char *hook = call->api->hook;
     json_t *object = object_new();
 
     object_set(status, "hypervisor", object);
     object_set_bool(object, "reachable", facts->known);
+    if (hook != NULL)
+        object_set_bool(object, "hookinstalled", access(hook, X_OK) == 0);
     if (!facts->known) {
         add_problem(problems, "Host", NULL, NULL,
                     "the hypervisor does not answer");
@@ -132,13 +154,41 @@ add_hypervisor(const struct probe_facts *facts, json_t *status,
 }
 
 static const struct probe_store *
-find_store(const struct probe_facts *facts, int64_t id)
+find_store(const struct probe_stores *stores, int64_t id)
 {
-    for (size_t i = 0; i < facts->store_count; i++) {
-        if (facts->stores[i].id == id)
-            return &facts->stores[i];
+    for (size_t i = 0; i < stores->count; i++) {
+        if (stores->items[i].id == id)
+            return &stores->items[i];
     }
     return NULL;
+}
+
+/* What pools and image stores have in common. */
+struct place {
+    int64_t id;
+    const char *uuid;
+    const char *name;
+    const char *path;
+};
+
+static void
+add_place(json_t *list, json_t *problems, const char *kind,
+          const struct place *place, const struct probe_stores *stores)
+{
+    const struct probe_store *store = find_store(stores, place->id);
+    json_t *object = object_new();
+
+    object_set_text(object, "id", place->uuid);
+    object_set_text(object, "name", place->name);
+    object_set_text(object, "path", place->path);
+    object_append(list, object);
+    if (store == NULL || !store->known) {
+        add_problem(problems, kind, place->uuid, place->name,
+                    "the directory does not answer");
+        return;
+    }
+    object_set_number(object, "free", (int64_t)store->free_bytes);
+    object_set_bool(object, "writable", store->is_writable);
 }
 
 static int
@@ -155,18 +205,32 @@ add_stores(struct call *call, const struct probe_facts *facts, json_t *status,
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
         const struct state_image_store *row = &rows.items[i];
-        const struct probe_store *store = find_store(facts, row->id);
-        json_t *object = object_new();
 
-        object_set_text(object, "id", row->uuid);
-        object_set_text(object, "name", row->name);
-        object_set_text(object, "path", row->path);
-        object_append(list, object);
-        if (store != NULL && store->known)
-            object_set_number(object, "free", (int64_t)store->free_bytes);
-        else
-            add_problem(problems, "ImageStore", row->uuid, row->name,
-                        "the repository does not answer");
+        add_place(list, problems, "ImageStore",
+                  &(struct place){row->id, row->uuid, row->name, row->path},
+                  &facts->image_stores);
+    }
+    return 0;
+}
+
+static int
+add_pools(struct call *call, const struct probe_facts *facts, json_t *status,
+          json_t *problems, struct error *err)
+{
+    const struct state_where where[] = {STATE_LIVING};
+    AUTO_STATE_LIST(storage_pool) rows = {0};
+    json_t *list = object_new_array();
+
+    object_set(status, "storagepool", list);
+    if (state_storage_pool_list(call_tx(call), STATE_QUERY(where), &rows, err) <
+        0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct state_storage_pool *row = &rows.items[i];
+
+        add_place(list, problems, "StoragePool",
+                  &(struct place){row->id, row->uuid, row->name, row->path},
+                  &facts->pools);
     }
     return 0;
 }
@@ -177,8 +241,10 @@ add_world(struct call *call, const struct probe_facts *facts, json_t *status,
 {
     if (!call_is_root(call))
         return 0;
-    add_hypervisor(facts, status, problems);
-    return add_stores(call, facts, status, problems, err);
+    add_hypervisor(call, facts, status, problems);
+    if (add_stores(call, facts, status, problems, err) < 0)
+        return -1;
+    return add_pools(call, facts, status, problems, err);
 }
 
 int
@@ -194,6 +260,7 @@ status_get(struct call *call, json_t *body, struct error *err)
     object_set(body, "status", status);
     object_set_text(status, "version", call->api->version);
     object_set_date(status, "started", call->api->started);
+    object_set_date(status, "now", clock_wall_ms());
     if (call_read(call, err) < 0 ||
         add_world(call, &facts, status, problems, err) < 0 ||
         add_machines(call, status, problems, err) < 0 ||

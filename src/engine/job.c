@@ -244,9 +244,12 @@ write_end(struct job *job, int status, const struct error *why,
     json_t *result =
         job->result != NULL ? json_incref(job->result) : json_object();
 
-    if (why != NULL)
+    if (why != NULL) {
+        (void)json_object_set_new(result, "errorname",
+                                  json_string(error_code_name(why->code)));
         (void)json_object_set_new(result, "errortext",
                                   json_string(why->message));
+    }
     text = json_dumps(result, JSON_COMPACT);
     json_decref(result);
     if (tx == NULL || state_job_get(tx, job->row.id, &row, err) < 0)

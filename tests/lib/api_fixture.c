@@ -280,8 +280,12 @@ fixture_start(struct fixture *fixture, struct hv *hv)
         return false;
     }
     fixture->engine = engine_double_new(fixture->state, hv);
-    fixture->api = api_new(
-        &(struct api_config){.engine = fixture->engine, .version = "1.2.3"});
+    fixture->api = api_new(&(struct api_config){
+        .engine = fixture->engine,
+        .version = "1.2.3",
+        .hold_dir = fixture->directory,
+        .hook = "/proc/self/exe",
+    });
     return fill(fixture->state);
 }
 

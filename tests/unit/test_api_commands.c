@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "check.h"
+#include "engine/hold.h"
 #include "engine/settings.h"
 
 static struct fixture fx;
@@ -352,6 +353,20 @@ a_job_s_internal_details_are_for_root_admins(void)
 }
 
 static void
+a_job_s_time_out_is_told_to_everybody(void)
+{
+    AUTO_ANSWER struct answer guest = {0};
+
+    ask_job("guest",
+            &(struct job_row){"deleteVMSnapshot", "VmSnapshot", NULL, 2, 530,
+                              "{\"errorname\":\"TIMEOUT\","
+                              "\"errortext\":\"the merge goes on\"}"},
+            &guest);
+    CHECK_TEXT(answer_text(&guest, "jobresult.errortext"), "the merge goes on");
+    CHECK_TEXT(answer_text(&guest, "jobresult.errorname"), "TIMEOUT");
+}
+
+static void
 a_job_is_shown_to_its_owner_and_those_above(void)
 {
     AUTO_ANSWER struct answer worker = {0};
@@ -476,8 +491,12 @@ the_status_tells_what_is_there_and_what_is_wrong(void)
 {
     AUTO_ANSWER struct answer admin = {0};
     AUTO_ANSWER struct answer guest = {0};
+    struct error err = ERROR_INIT;
 
+    CHECK_OK(hold_set(fx.directory, FIXTURE_ID("10", "3"), "a merge", &err),
+             &err);
     fixture_ask(&fx, "admin", "command=getStatus", &admin);
+    CHECK_OK(hold_clear(fx.directory, FIXTURE_ID("10", "3"), &err), &err);
     CHECK_TEXT(answer_text(&admin, "status.version"), "1.2.3");
     CHECK(answer_number(&admin, "status.virtualmachines.total") == 3);
     CHECK(answer_number(&admin, "status.virtualmachines.managed") == 3);
@@ -486,6 +505,11 @@ the_status_tells_what_is_there_and_what_is_wrong(void)
     CHECK_TEXT(answer_text(&admin, "status.problem.0.text"),
                "the hypervisor does not answer");
     CHECK(answer_number(&admin, "status.imagestore.0.free") > 0);
+    CHECK(json_is_true(answer_at(&admin, "status.imagestore.0.writable")));
+    CHECK(answer_at(&admin, "status.storagepool.0.free") == NULL);
+    CHECK(json_is_true(answer_at(&admin, "status.hypervisor.hookinstalled")));
+    CHECK(json_array_size(answer_at(&admin, "status.hold")) == 1);
+    CHECK_TEXT(answer_text(&admin, "status.hold.0.name"), "mill");
     fixture_ask(&fx, "guest", "command=getStatus", &guest);
     CHECK(answer_number(&guest, "status.virtualmachines.total") == 1);
     CHECK(answer_at(&guest, "status.hypervisor") == NULL);
@@ -569,6 +593,7 @@ main(void)
     RUN(a_job_that_is_done_shows_what_came_of_it);
     RUN(a_job_that_failed_shows_code_and_text);
     RUN(a_job_s_internal_details_are_for_root_admins);
+    RUN(a_job_s_time_out_is_told_to_everybody);
     RUN(a_job_is_shown_to_its_owner_and_those_above);
     RUN(settings_are_listed_and_changed);
     RUN(the_largest_page_follows_its_setting);

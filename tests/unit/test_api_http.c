@@ -166,10 +166,11 @@ an_error_has_its_code_as_status_and_its_text_as_a_header(void)
                       .by_socket = true},
         &reply);
     CHECK(reply.status == 431);
-    CHECK_TEXT(strbuf_text(&reply.body),
-               "{\"deletebackupresponse\":{\"uuidList\":[],\"errorcode\":431,"
-               "\"cserrorcode\":4350,\"errortext\":\"unable to execute command "
-               "'deleteBackup' without its parameter 'id'\"}}");
+    CHECK_TEXT(
+        strbuf_text(&reply.body),
+        "{\"deletebackupresponse\":{\"uuidList\":[],\"errorcode\":431,"
+        "\"cserrorcode\":4350,\"errorname\":\"INVALID\",\"errortext\":\"unable to execute command "
+        "'deleteBackup' without its parameter 'id'\"}}");
     CHECK(has_header(&reply, "X-Description: unable to execute command "
                              "'deleteBackup' without its parameter 'id'\r\n"));
 }

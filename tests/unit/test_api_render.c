@@ -115,14 +115,14 @@ the_content_type_is_one_that_clients_take(void)
 static void
 an_error_has_the_fields_that_clients_read(void)
 {
-    AUTO_JSON json_t *body =
-        render_error(431, render_cloudstack_code(ERROR_NOT_FOUND), "no such");
+    AUTO_JSON json_t *body = render_error(431, ERROR_NOT_FOUND, "no such");
     AUTO_STRBUF struct strbuf text = STRBUF_INIT;
 
     render_body(RENDER_JSON, "createbackupresponse", body, &text);
-    CHECK_TEXT(strbuf_text(&text),
-               "{\"createbackupresponse\":{\"uuidList\":[],\"errorcode\":431,"
-               "\"cserrorcode\":4350,\"errortext\":\"no such\"}}");
+    CHECK_TEXT(
+        strbuf_text(&text),
+        "{\"createbackupresponse\":{\"uuidList\":[],\"errorcode\":431,"
+        "\"cserrorcode\":4350,\"errorname\":\"NOT_FOUND\",\"errortext\":\"no such\"}}");
 }
 
 static void
