@@ -243,6 +243,9 @@ state_commit(struct state_tx *tx, struct error *err)
     if (driver->commit(tx->connection, err) < 0)
         return -1;
     tx->is_open = false;
+    /* Others may write now: who commits may go on to wait for them. */
+    if (tx->is_write)
+        give_writer(tx->state);
     if (tx->is_write && fault_here("state.commit.after"))
         return error_set_errno(err, errno, "commit: the reply was lost");
     return 0;
@@ -254,11 +257,12 @@ state_end(struct state_tx *tx)
     if (tx == NULL)
         return;
     assert(pthread_equal(tx->owner, pthread_self()));
-    if (tx->is_open)
+    if (tx->is_open) {
         tx->connection->driver->rollback(tx->connection);
-    if (tx->is_write)
-        give_writer(tx->state);
-    else
+        if (tx->is_write)
+            give_writer(tx->state);
+    }
+    if (!tx->is_write)
         give_reader(tx->state, tx->connection);
     free(tx);
 }

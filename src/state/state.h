@@ -59,7 +59,11 @@ struct state *state_open(const char *url, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 void state_close(struct state *state);
 
-/* Transactions.  A `tx` that is not committed is undone by state_end(). */
+/*
+ * Transactions.  A `tx` that is not committed is undone by state_end().  A
+ * write transaction ends for others with state_commit(); the object itself
+ * is of no more use then but to be given to state_end().
+ */
 struct state_tx *state_begin_read(struct state *state, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 struct state_tx *state_begin_write(struct state *state, struct error *err)
