@@ -306,45 +306,10 @@ take(struct job *job, struct state_backup *row, struct error *err)
     return backup_record(engine, row->id, err);
 }
 
-int
-backup_run_create(struct job *job, struct error *err)
-{
-    struct engine *engine = job->engine;
-    AUTO_STATE(backup) row = {0};
-    struct error ignored = ERROR_INIT;
-    int64_t vm_id = job_number(job, "vm");
-    int result;
-
-    result = inventory_adopt(engine, vm_id, err);
-    if (result == 0)
-        result = converge_begin(engine, job, vm_id, err);
-    if (result == 0)
-        result = decide(job, &row, err);
-    if (result == 0)
-        result = take(job, &row, err);
-    if (result < 0) {
-        /* While the journal holds the freeze, settling decides. */
-        if (err->code != ERROR_UNAVAILABLE &&
-            (fail(engine, job_number(job, "backup"), err->message, &ignored) <
-                 0 ||
-             converge_machine(engine, job, vm_id, &ignored) < 0))
-            log_warning("backup-not-tidied", "error='%s'", ignored.message);
-        job_event(job, "BACKUP.CREATE", "ERROR", err->message);
-        return -1;
-    }
-    job_event(job, "BACKUP.CREATE", "INFO", row.name);
-    log_info("backup-taken", "backup=%s type=%s reason='%s'", row.uuid,
-             row.type, row.reason != NULL ? row.reason : "");
-    job_step(job, "tidying primary storage");
-    return converge_machine(engine, job, vm_id, err);
-}
-
-/* -- settling ---------------------------------------------------------------
- */
-
+/* Is the point there?  1: yes, and recorded; 0: no, and the backup Failed. */
 static int
 settle_one(struct engine *engine, const char *vm_uuid, struct state_backup *row,
-           struct error *err)
+           const char *why, struct error *err)
 {
     int exists;
 
@@ -364,8 +329,78 @@ settle_one(struct engine *engine, const char *vm_uuid, struct state_backup *row,
         return -1;
     log_info("backup-settled", "backup=%s published=%d", row->uuid, exists);
     if (exists > 0)
-        return backup_record(engine, row->id, err);
-    return fail(engine, row->id, "varved ended before it was stored", err);
+        return backup_record(engine, row->id, err) < 0 ? -1 : 1;
+    return fail(engine, row->id, why, err);
+}
+
+/* After a failure: 1 when the point was published all the same. */
+static int
+tidy(struct job *job, const struct error *why, struct error *err)
+{
+    struct engine *engine = job->engine;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(backup) row = {0};
+
+    if (tx == NULL ||
+        state_backup_get(tx, job_number(job, "backup"), &row, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    return settle_one(engine, job->row.queue, &row, why->message, err);
+}
+
+static int
+create(struct job *job, struct state_backup *row, struct error *err)
+{
+    int64_t vm_id = job_number(job, "vm");
+    struct error why = ERROR_INIT;
+    int published;
+
+    if (inventory_adopt(job->engine, vm_id, &why) == 0 &&
+        converge_begin(job->engine, job, vm_id, &why) == 0 &&
+        decide(job, row, &why) == 0 && take(job, row, &why) == 0)
+        return 0;
+    *err = why;
+    /* While the journal holds the freeze, settling decides. */
+    if (why.code == ERROR_UNAVAILABLE)
+        return -1;
+    published = tidy(job, &why, err);
+    if (published > 0)
+        return 0;
+    if (published < 0)
+        log_warning("backup-not-tidied", "error='%s'", err->message);
+    *err = why;
+    return -1;
+}
+
+int
+backup_run_create(struct job *job, struct error *err)
+{
+    AUTO_STATE(backup) row = {0};
+    struct error ignored = ERROR_INIT;
+    int64_t vm_id = job_number(job, "vm");
+
+    if (create(job, &row, err) < 0) {
+        job_event(job, "BACKUP.CREATE", "ERROR", err->message);
+        if (converge_machine(job->engine, job, vm_id, &ignored) < 0)
+            log_warning("backup-not-tidied", "error='%s'", ignored.message);
+        return -1;
+    }
+    job_event(job, "BACKUP.CREATE", "INFO", row.name);
+    log_info("backup-taken", "backup=%s type=%s reason='%s'", row.uuid,
+             row.type, row.reason != NULL ? row.reason : "");
+    job_step(job, "tidying primary storage");
+    return converge_machine(job->engine, job, vm_id, err);
+}
+
+/* -- settling ---------------------------------------------------------------
+ */
+
+static int
+is_pending(struct engine *engine, const char *uuid, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+
+    return tx != NULL ? job_is_pending(tx, uuid, err) : -1;
 }
 
 static int
@@ -389,7 +424,7 @@ backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
 {
     AUTO_STATE_LIST(backup) rows = {0};
     AUTO_STATE(vm) vm = {0};
-    static const char *const states[] = {"BackingUp", "Restoring"};
+    static const char *const states[] = {"Queued", "BackingUp", "Restoring"};
     const struct state_where where[] = {STATE_INT("vm_id", vm_id),
                                         {.column = "status",
                                          .op = STATE_IN_TEXT,
@@ -402,7 +437,14 @@ backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
         return -1;
     state_end(steal(&tx));
     for (size_t i = 0; i < rows.count; i++) {
-        if (settle_one(engine, vm.uuid, &rows.items[i], err) < 0)
+        int pending = is_pending(engine, rows.items[i].uuid, err);
+
+        if (pending < 0)
+            return -1;
+        if (pending > 0)
+            continue;
+        if (settle_one(engine, vm.uuid, &rows.items[i],
+                       "varved ended before it was stored", err) < 0)
             return error_prefix(err, "backup '%s'", rows.items[i].uuid);
     }
     return clear_vm_state(engine, vm_id, err);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/backup.h"
 #include "engine/engine_internal.h"
+#include "engine/inventory.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
 
@@ -168,16 +169,35 @@ check_restore(struct state_tx *tx, const struct state_vm *vm, struct error *err)
     return check_vm_free(vm, err);
 }
 
+/* Look at the machine that a backup is of, if there is such a backup. */
+static int
+look_at_machine(struct engine *engine, const struct caller *caller,
+                const char *backup, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(backup) row = {0};
+
+    if (tx == NULL || lookup_backup(tx, caller, backup, &row, err) < 0 ||
+        state_vm_get(tx, row.vm_id, &vm, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    return inventory_look(engine, vm.uuid, err);
+}
+
 int
 request_backup_restore(struct engine *engine, const struct caller *caller,
                        const char *backup, struct ticket *ret_ticket,
                        struct error *err)
 {
-    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) vm = {0};
     AUTO_STATE(backup) row = {0};
     static const char *const states[] = {"BackedUp"};
 
+    if (look_at_machine(engine, caller, backup, err) < 0)
+        return -1;
+    tx = state_begin_write(engine->state, err);
     if (tx == NULL ||
         find_backup(tx, caller, backup, "restored", states, 1, &row, &vm, err) <
             0 ||

@@ -160,6 +160,14 @@ record_problem(struct engine *engine, int64_t vm_id, const char *problem)
         return;
 }
 
+int
+converge_settle_rows(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    if (backup_settle(engine, vm_id, err) < 0)
+        return -1;
+    return vm_snapshot_settle(engine, vm_id, err);
+}
+
 static int
 settle(struct engine *engine, struct job *job, int64_t vm_id, struct error *err)
 {
@@ -168,8 +176,7 @@ settle(struct engine *engine, struct job *job, int64_t vm_id, struct error *err)
     if (get_vm(engine, vm_id, &vm, err) < 0)
         return -1;
     if (settle_journal(engine, job, vm.uuid, err) < 0 ||
-        backup_settle(engine, vm_id, err) < 0 ||
-        vm_snapshot_settle(engine, vm_id, err) < 0 ||
+        converge_settle_rows(engine, vm_id, err) < 0 ||
         converge_machine(engine, job, vm_id, err) < 0)
         return error_prefix(err, "settling machine '%s'", vm.name);
     /* The four views agree and nothing is unfinished. */

@@ -34,6 +34,11 @@ int converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
 int converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
                     struct error *err) MUST_CHECK NONNULL(1, 4);
 
+/* The part of converge_settle() that needs no hypervisor: rows of snapshots
+ * and backups whose job is over.  For machines that were never taken over. */
+int converge_settle_rows(struct engine *engine, int64_t vm_id,
+                         struct error *err) MUST_CHECK NONNULL(1, 3);
+
 /**
  * converge_begin(engine, job, vm_id, err):
  * What every operation on a machine starts with: settle what is unfinished

@@ -91,15 +91,18 @@ engine_settle(struct engine *engine, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
     AUTO_STATE_LIST(vm) rows = {0};
-    const struct state_where where[] = {STATE_INT("managed", 1), STATE_LIVING};
+    const struct state_where where[] = {STATE_LIVING};
 
     if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
         return -1;
     state_end(steal(&tx));
     for (size_t i = 0; i < rows.count; i++) {
         struct error why = ERROR_INIT;
+        int result = rows.items[i].managed != 0
+                         ? converge_settle(engine, NULL, rows.items[i].id, &why)
+                         : converge_settle_rows(engine, rows.items[i].id, &why);
 
-        if (converge_settle(engine, NULL, rows.items[i].id, &why) < 0)
+        if (result < 0)
             log_error("machine-not-settled", "vm=%s error='%s'",
                       rows.items[i].name, why.message);
     }
@@ -109,9 +112,15 @@ engine_settle(struct engine *engine, struct error *err)
 int
 engine_resume(struct engine *engine, struct error *err)
 {
-    if (inventory_refresh(engine, err) < 0 || engine_settle(engine, err) < 0)
+    if (inventory_refresh(engine, err) < 0) {
+        if (err->code != ERROR_UNAVAILABLE)
+            return -1;
+        log_warning("hypervisor-away", "error='%s'", err->message);
+        error_clear(err);
+    }
+    if (job_queue_fail_orphans(engine->queue, err) < 0)
         return -1;
-    return job_queue_fail_orphans(engine->queue, err);
+    return engine_settle(engine, err);
 }
 
 int
@@ -137,33 +146,44 @@ is_unfinished(struct engine *engine, struct state_tx *tx,
     return operations > 0;
 }
 
+/* Queue a settling job for the machine if it needs one. */
+static int
+queue_settle(struct engine *engine, struct state_tx *tx,
+             const struct state_vm *vm, struct error *err)
+{
+    struct caller root = {.role = ROLE_ROOT_ADMIN};
+    json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
+    const struct job_new job = {.command = "settleVirtualMachine",
+                                .queue = vm->uuid,
+                                .caller = &root,
+                                .parameters = parameters,
+                                .instance_type = "VirtualMachine",
+                                .instance_uuid = vm->uuid};
+    struct ticket ticket;
+    int result = is_unfinished(engine, tx, vm, err);
+
+    if (result > 0)
+        result = accounts_root(tx, &root, err);
+    if (result > 0)
+        result = job_insert(tx, &job, &ticket, err);
+    json_decref(parameters);
+    return result;
+}
+
 int
-engine_request_settle(struct engine *engine, struct error *err)
+engine_request_settle(struct engine *engine, const char *vm_uuid,
+                      struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE_LIST(vm) rows = {0};
     const struct state_where where[] = {STATE_INT("managed", 1), STATE_LIVING};
-    struct caller root = {.role = ROLE_ROOT_ADMIN};
-    int found = tx != NULL ? accounts_root(tx, &root, err) : -1;
 
-    if (found < 0 || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
+    if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
-        const struct state_vm *vm = &rows.items[i];
-        json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
-        const struct job_new job = {.command = "settleVirtualMachine",
-                                    .queue = vm->uuid,
-                                    .caller = &root,
-                                    .parameters = parameters,
-                                    .instance_type = "VirtualMachine",
-                                    .instance_uuid = vm->uuid};
-        struct ticket ticket;
-        int result = is_unfinished(engine, tx, vm, err);
-
-        if (result > 0)
-            result = job_insert(tx, &job, &ticket, err);
-        json_decref(parameters);
-        if (result < 0)
+        if (vm_uuid != NULL && strcmp(vm_uuid, rows.items[i].uuid) != 0)
+            continue;
+        if (queue_settle(engine, tx, &rows.items[i], err) < 0)
             return -1;
     }
     if (state_commit(tx, err) < 0)

@@ -53,10 +53,11 @@ int engine_start(struct engine *engine, struct error *err)
 int engine_resume(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 
-/* Queue a settling job for every machine with anything unfinished: when the
- * hypervisor is back, so that settling stands in line with other jobs. */
-int engine_request_settle(struct engine *engine, struct error *err)
-    MUST_CHECK NONNULL(1, 2);
+/* Queue a settling job for every machine (or that one) with anything
+ * unfinished: when the hypervisor is back or a machine has stopped, so that
+ * settling stands in line with other jobs. */
+int engine_request_settle(struct engine *engine, const char *vm_uuid,
+                          struct error *err) MUST_CHECK NONNULL(1, 3);
 
 /**
  * engine_settle(engine, err):

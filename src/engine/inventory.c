@@ -242,3 +242,15 @@ inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
         return -1;
     return state_commit(tx, err);
 }
+
+int
+inventory_look(struct engine *engine, const char *vm_uuid, struct error *err)
+{
+    if (vm_uuid == NULL || !uuid_is_valid(vm_uuid) ||
+        inventory_refresh_machine(engine, vm_uuid, err) == 0)
+        return 0; /* a malformed id is refused by the look-up */
+    if (err->code != ERROR_UNAVAILABLE)
+        return -1;
+    error_clear(err);
+    return 0;
+}

@@ -25,6 +25,14 @@ int inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
                               struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
 /**
+ * inventory_look(engine, vm_uuid, err):
+ * Before a request is judged: the machine's power as it is now, not as the
+ * last event had it.  A hypervisor that is away is no failure here.
+ */
+int inventory_look(struct engine *engine, const char *vm_uuid,
+                   struct error *err) MUST_CHECK NONNULL(1, 3);
+
+/**
  * inventory_adopt(engine, vm_id, err):
  * Take over every disk of the machine that is not ours yet.
  *

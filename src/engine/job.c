@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/vec.h"
+#include "engine/converge.h"
 #include "engine/engine_internal.h"
 #include "engine/events.h"
 
@@ -25,8 +26,10 @@ struct job_queue {
     struct lock lock;
     struct signal changed;
     struct VEC(struct job *) running; /* under lock; borrowed from workers */
-    bool stopping;                    /* under lock */
-    uint64_t generation;              /* under lock; counts job_wake() */
+    struct VEC(int64_t) doubtful; /* under lock; ids of jobs that were marked
+                                     as started, with the reply lost */
+    bool stopping;                /* under lock */
+    uint64_t generation;          /* under lock; counts job_wake() */
     unsigned worker_count;
     unsigned started;
     pthread_t *workers; /* owned */
@@ -62,6 +65,19 @@ job_insert(struct state_tx *tx, const struct job_new *job,
     (void)snprintf(ret_ticket->object, sizeof(ret_ticket->object), "%s",
                    job->instance_uuid != NULL ? job->instance_uuid : "");
     return 0;
+}
+
+int
+job_is_pending(struct state_tx *tx, const char *instance_uuid,
+               struct error *err)
+{
+    const struct state_where where[] = {
+        STATE_TEXT("instance_uuid", instance_uuid), STATE_INT("status", 0)};
+    uint64_t count = 0;
+
+    if (state_job_count(tx, STATE_QUERY(where), &count, err) < 0)
+        return -1;
+    return count > 0;
 }
 
 void
@@ -161,6 +177,26 @@ queue_is_busy_locked(const struct job_queue *queue, const char *name)
     return false;
 }
 
+static bool
+is_doubtful_locked(const struct job_queue *queue, int64_t id)
+{
+    for (size_t i = 0; i < queue->doubtful.count; i++) {
+        if (queue->doubtful.items[i] == id)
+            return true;
+    }
+    return false;
+}
+
+static void
+trust_locked(struct job_queue *queue, int64_t id)
+{
+    for (size_t i = 0; i < queue->doubtful.count; i++) {
+        if (queue->doubtful.items[i] == id)
+            queue->doubtful.items[i--] =
+                queue->doubtful.items[--queue->doubtful.count];
+    }
+}
+
 /* The oldest waiting job whose queue is free: 1 found, 0 none, -1 failed. */
 static int
 next_row_locked(struct job_queue *queue, struct state_job *ret_row,
@@ -177,12 +213,18 @@ next_row_locked(struct job_queue *queue, struct state_job *ret_row,
     for (size_t i = 0; i < waiting.count; i++) {
         struct state_job *row = &waiting.items[i];
 
+        if (row->started != 0 && !is_doubtful_locked(queue, row->id))
+            continue;
         if (row->queue != NULL && row->queue[0] != '\0' &&
             queue_is_busy_locked(queue, row->queue))
             continue;
         row->started = clock_wall_ms();
-        if (state_job_update(tx, row, err) < 0 || state_commit(tx, err) < 0)
+        if (state_job_update(tx, row, err) < 0)
             return -1;
+        if (state_commit(tx, err) < 0) {
+            vec_push(&queue->doubtful, row->id);
+            return -1;
+        }
         state_job_copy(ret_row, row);
         return 1;
     }
@@ -228,6 +270,7 @@ take_locked(struct job_queue *queue)
         log_error("job-queue-failed", "error='%s'", err.message);
     if (found <= 0)
         return NULL;
+    trust_locked(queue, row.id);
     job = job_new_running(queue->engine, &row);
     vec_push(&queue->running, job);
     return job;
@@ -265,6 +308,20 @@ write_end(struct job *job, int status, const struct error *why,
     return state_commit(tx, err);
 }
 
+/* What a failed job left in the journal is settled at once, if it can be. */
+static void
+settle_after(struct job *job, const struct error *why)
+{
+    struct error err = ERROR_INIT;
+    int64_t vm_id = job_number(job, "vm");
+
+    if (vm_id == 0 || why->code == ERROR_TIMEOUT ||
+        why->code == ERROR_CANCELLED || why->code == ERROR_UNAVAILABLE)
+        return;
+    if (converge_begin(job->engine, NULL, vm_id, &err) < 0)
+        log_warning("settling-postponed", "error='%s'", err.message);
+}
+
 /* Run one job to its end; the only place that logs a job's failure. */
 static void
 run(struct job *job)
@@ -296,6 +353,8 @@ run(struct job *job)
         log_error("job-failed", "code=%s error='%s' ms=%lld",
                   error_code_name(err.code), err.message,
                   (long long)(clock_monotonic_ms() - began));
+    if (result < 0)
+        settle_after(job, &err);
     log_set_context("");
 }
 
@@ -473,6 +532,7 @@ job_queue_free(struct job_queue *queue)
         return;
     job_queue_stop(queue);
     vec_release(&queue->running);
+    vec_release(&queue->doubtful);
     signal_release(&queue->changed);
     lock_release(&queue->lock);
     free(queue->workers);

@@ -61,6 +61,10 @@ int job_insert(struct state_tx *tx, const struct job_new *job,
                struct ticket *ret_ticket, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/* Is there a job about this object that has not ended?  1, 0, -1. */
+int job_is_pending(struct state_tx *tx, const char *instance_uuid,
+                   struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 /* Let the workers look for new jobs. */
 void job_wake(struct engine *engine) NONNULL(1);
 

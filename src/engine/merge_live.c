@@ -132,7 +132,13 @@ merge_live(struct engine *engine, struct job *job, const struct merge *merge,
     if (state.state == HV_JOB_READY) {
         if (pivot(engine, merge, err) < 0)
             return -1;
-    } else if (state.state != HV_JOB_COMPLETED) {
+    } else if (state.state == HV_JOB_CANCELLED && job != NULL &&
+               job_is_cancelled(job)) {
+        return error_set(err, ERROR_CANCELLED,
+                         "machine '%s' disk '%s': cancelled; the merge goes "
+                         "on in QEMU and is finished later",
+                         merge->vm_name, merge->target);
+    } else if (state.state != HV_JOB_COMPLETED && state.state != HV_JOB_NONE) {
         return error_set(err, ERROR_CONFLICT,
                          "machine '%s' disk '%s': the block job %s; the chain "
                          "is as it was, try again",
@@ -140,6 +146,7 @@ merge_live(struct engine *engine, struct job *job, const struct merge *merge,
                          state.state == HV_JOB_CANCELLED ? "was aborted"
                                                          : "failed");
     }
+    /* However it ended, with an event or none: QEMU's chain is the proof. */
     has_child = chain_has_child(engine, merge, err);
     if (has_child > 0)
         return error_set(err, ERROR_CONFLICT,

@@ -15,6 +15,7 @@
 #include "engine/hold.h"
 #include "engine/operation.h"
 #include "engine/retop_internal.h"
+#include "engine/thaw_guard.h"
 #include "engine/views.h"
 #include "image/qcow2.h"
 
@@ -22,6 +23,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A guest is never frozen for longer than this. */
+#define FREEZE_BUDGET_MS 20000
 
 struct retop *
 retop_new(enum retop_purpose purpose, int64_t owner, const struct tree *tree,
@@ -173,6 +177,25 @@ retop_make_overlays(struct engine *engine, const struct retop *retop,
     return 0;
 }
 
+/* While the guest is frozen another process watches over us. */
+static int
+snapshot(struct engine *engine, const struct retop *retop,
+         const struct hv_disk_change *changes, struct error *err)
+{
+    struct thaw_guard guard = THAW_GUARD_INIT;
+    int result;
+
+    if (retop->quiesce && engine->libvirt_uri != NULL &&
+        thaw_guard_start(&guard, NULL, engine->libvirt_uri, retop->vm_uuid,
+                         FREEZE_BUDGET_MS, err) < 0)
+        return -1;
+    result = hv_snapshot(engine->hv, retop->vm_uuid, changes, retop->count,
+                         retop->quiesce, err);
+    if (thaw_guard_stop(&guard))
+        log_warning("thaw-guard-acted", "vm=%s", retop->vm_name);
+    return result;
+}
+
 static int
 switch_disks(struct engine *engine, const struct retop *retop, bool live,
              struct error *err)
@@ -185,8 +208,7 @@ switch_disks(struct engine *engine, const struct retop *retop, bool live,
                                              .path = retop->disks[i].path,
                                              .format = retop->disks[i].format};
     if (live)
-        return hv_snapshot(engine->hv, retop->vm_uuid, changes, retop->count,
-                           retop->quiesce, err);
+        return snapshot(engine, retop, changes, err);
     return hv_define_disks(engine->hv, retop->vm_uuid, changes, retop->count,
                            err);
 }

@@ -71,8 +71,8 @@ disk_from_json(json_t *item, struct retop_disk *disk)
 {
     const char *target;
     const char *old_path;
-    const char *backing_path = NULL;
-    const char *backing_format = NULL;
+    json_t *backing_path;
+    json_t *backing_format;
     const char *uuid;
     const char *path;
     const char *format;
@@ -82,7 +82,7 @@ disk_from_json(json_t *item, struct retop_disk *disk)
     json_int_t size;
 
     if (json_unpack(item,
-                    "{s:I, s:s, s:I, s:s, s:I, s:s?, s:s?, s:s, s:s, s:s, "
+                    "{s:I, s:s, s:I, s:s, s:I, s:o, s:o, s:s, s:s, s:s, "
                     "s:I}",
                     "volume", &volume, "target", &target, "oldLayer",
                     &old_layer, "oldPath", &old_path, "parent", &parent,
@@ -97,8 +97,8 @@ disk_from_json(json_t *item, struct retop_disk *disk)
         .old_layer = old_layer,
         .old_path = xstrdup(old_path),
         .parent = parent,
-        .backing_path = xstrdup_null(backing_path),
-        .backing_format = xstrdup_null(backing_format),
+        .backing_path = xstrdup_null(json_string_value(backing_path)),
+        .backing_format = xstrdup_null(json_string_value(backing_format)),
         .path = xstrdup(path),
         .format = xstrdup(format),
         .size = (uint64_t)size,

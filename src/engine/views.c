@@ -61,8 +61,12 @@ check_qemu(struct tree *tree, struct tree_volume *volume,
                          count);
     if (view->live_top != NULL && count > 0 &&
         !views_same_file(view->live_top, refs[0].path))
-        return disagree(tree, volume, "libvirt's live definition",
-                        view->live_top, refs[0].path, err);
+        return error_set(
+            err, ERROR_CONFLICT,
+            "machine '%s' disk '%s': QEMU writes to '%s' and libvirt believes "
+            "'%s' (it died in the middle of a switch); stop the machine and "
+            "start it again, nothing can be changed before that",
+            tree->vm.name, volume->row.target, refs[0].path, view->live_top);
     return 0;
 }
 

@@ -55,6 +55,8 @@ fall_to(struct job *job, const char *state, const struct error *why)
         return;
     state_set_text(&row.state, state);
     state_set_text(&row.problem, why->message);
+    if (strcmp(state, "Removed") == 0)
+        row.removed = clock_wall_ms();
     if (state_vm_snapshot_update(tx, &row, &ignored) < 0 ||
         state_commit(tx, &ignored) < 0)
         return;
@@ -72,9 +74,7 @@ create(struct job *job, int64_t snapshot_id, struct error *err)
     AUTO_RETOP struct retop *retop = NULL;
     struct error why;
 
-    if (inventory_adopt(engine, vm_id, err) < 0 ||
-        converge_begin(engine, job, vm_id, err) < 0 ||
-        tree_read(engine->state, vm_id, &tree, err) < 0 ||
+    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
         hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
         return -1;
     retop = retop_new(RETOP_VM_SNAPSHOT, snapshot_id, tree,
@@ -101,6 +101,12 @@ vm_snapshot_run_create(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
 
+    if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
+        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0) {
+        fall_to(job, "Removed", err);
+        job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
+        return -1;
+    }
     if (enter_state(job, "Creating", &row, err) < 0)
         return -1;
     if (create(job, row.id, err) < 0) {
@@ -241,8 +247,7 @@ revert(struct job *job, int64_t snapshot_id, struct error *err)
     AUTO_RETOP struct retop *retop = NULL;
     struct error why;
 
-    if (converge_begin(engine, job, vm_id, err) < 0 ||
-        tree_read(engine->state, vm_id, &tree, err) < 0 ||
+    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
         hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
         return -1;
     if (machine->state != HV_STOPPED)
@@ -268,8 +273,11 @@ vm_snapshot_run_revert(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
 
-    if (enter_state(job, "Reverting", &row, err) < 0)
+    if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+        enter_state(job, "Reverting", &row, err) < 0) {
+        job_event(job, "VMSNAPSHOT.REVERTTO", "ERROR", err->message);
         return -1;
+    }
     if (revert(job, row.id, err) < 0) {
         if (err->code != ERROR_UNAVAILABLE)
             fall_to(job, "Ready", err);
@@ -352,12 +360,9 @@ unpin(struct engine *engine, int64_t snapshot_id, struct error *err)
 static int
 delete_snapshot(struct job *job, int64_t snapshot_id, struct error *err)
 {
-    int64_t vm_id = job_number(job, "vm");
-
-    if (converge_begin(job->engine, job, vm_id, err) < 0 ||
-        unpin(job->engine, snapshot_id, err) < 0)
+    if (unpin(job->engine, snapshot_id, err) < 0)
         return -1;
-    return converge_machine(job->engine, job, vm_id, err);
+    return converge_machine(job->engine, job, job_number(job, "vm"), err);
 }
 
 int
@@ -365,8 +370,12 @@ vm_snapshot_run_delete(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
 
-    if (enter_state(job, "Expunging", &row, err) < 0)
+    /* What is refused before anything was touched changes no state. */
+    if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+        enter_state(job, "Expunging", &row, err) < 0) {
+        job_event(job, "VMSNAPSHOT.DELETE", "ERROR", err->message);
         return -1;
+    }
     if (delete_snapshot(job, row.id, err) < 0) {
         fall_to(job, "Error", err);
         job_event(job, "VMSNAPSHOT.DELETE", "ERROR", err->message);

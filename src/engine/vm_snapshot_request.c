@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/inventory.h"
 #include "engine/job.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
@@ -159,10 +160,13 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
                            const struct request_vm_snapshot *args,
                            struct ticket *ret_ticket, struct error *err)
 {
-    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) vm = {0};
     AUTO_STATE(vm_snapshot) row = {0};
 
+    if (inventory_look(engine, args->vm, err) < 0)
+        return -1;
+    tx = state_begin_write(engine->state, err);
     if (tx == NULL || lookup_vm(tx, caller, args->vm, &vm, err) < 0 ||
         check_create(engine, tx, &vm, args, err) < 0 ||
         insert_row(tx, &vm, args, &row, err) < 0)
@@ -171,15 +175,35 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
                   args->quiesce, ret_ticket, err);
 }
 
+/* Look at the machine that a snapshot is of, if there is such a snapshot. */
+static int
+look_at_machine(struct engine *engine, const struct caller *caller,
+                const char *vm_snapshot, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL ||
+        lookup_vm_snapshot(tx, caller, vm_snapshot, &row, err) < 0 ||
+        state_vm_get(tx, row.vm_id, &vm, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    return inventory_look(engine, vm.uuid, err);
+}
+
 int
 request_vm_snapshot_revert(struct engine *engine, const struct caller *caller,
                            const char *vm_snapshot, struct ticket *ret_ticket,
                            struct error *err)
 {
-    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) vm = {0};
     AUTO_STATE(vm_snapshot) row = {0};
 
+    if (look_at_machine(engine, caller, vm_snapshot, err) < 0)
+        return -1;
+    tx = state_begin_write(engine->state, err);
     if (tx == NULL ||
         lookup_vm_snapshot(tx, caller, vm_snapshot, &row, err) < 0 ||
         state_vm_get(tx, row.vm_id, &vm, err) < 0)

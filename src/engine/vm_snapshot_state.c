@@ -145,30 +145,41 @@ vm_snapshot_follow_layers(struct engine *engine, int64_t vm_id,
     return rows.count > 0 ? state_commit(tx, err) : 0;
 }
 
+/* A row whose job is over and which it left in a state of passage. */
+static int
+settle_row(struct state_tx *tx, struct state_vm_snapshot *row,
+           struct error *err)
+{
+    int pending = job_is_pending(tx, row->uuid, err);
+    bool reverting = strcmp(row->state, "Reverting") == 0;
+
+    if (pending != 0)
+        return pending < 0 ? -1 : 0;
+    state_set_text(&row->state, reverting ? "Ready" : "Error");
+    if (!reverting)
+        state_set_text(&row->problem, "varved ended before it was made");
+    log_info("snapshot-settled", "snapshot=%s state=%s", row->uuid, row->state);
+    return state_vm_snapshot_update(tx, row, err);
+}
+
 int
 vm_snapshot_settle(struct engine *engine, int64_t vm_id, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE_LIST(vm_snapshot) rows = {0};
-    static const char *const states[] = {"Creating", "Reverting"};
-    const struct state_where where[] = {
-        STATE_INT("vm_id", vm_id),
-        STATE_LIVING,
-        {.column = "state", .op = STATE_IN_TEXT, .texts = states, .count = 2}};
+    static const char *const states[] = {"Allocated", "Creating", "Reverting"};
+    const struct state_where where[] = {STATE_INT("vm_id", vm_id),
+                                        STATE_LIVING,
+                                        {.column = "state",
+                                         .op = STATE_IN_TEXT,
+                                         .texts = states,
+                                         .count = ARRAY_SIZE(states)}};
 
     if (tx == NULL ||
         state_vm_snapshot_list(tx, STATE_QUERY(where), &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
-        struct state_vm_snapshot *row = &rows.items[i];
-        bool creating = strcmp(row->state, "Creating") == 0;
-
-        state_set_text(&row->state, creating ? "Error" : "Ready");
-        if (creating)
-            state_set_text(&row->problem, "varved ended before it was made");
-        log_info("snapshot-settled", "snapshot=%s state=%s", row->uuid,
-                 row->state);
-        if (state_vm_snapshot_update(tx, row, err) < 0)
+        if (settle_row(tx, &rows.items[i], err) < 0)
             return -1;
     }
     return rows.count > 0 ? state_commit(tx, err) : 0;
