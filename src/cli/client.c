@@ -313,7 +313,7 @@ int
 client_call(struct client *client, const char *command, json_t *params,
             json_t **ret_answer, struct error *err)
 {
-    json_auto_t *owned = params;
+    UNUSED json_auto_t *owned = params; /* ends with this call */
     AUTO_STRBUF struct strbuf answer = STRBUF_INIT;
     long status = 0;
 
@@ -355,7 +355,7 @@ int
 client_list(struct client *client, const char *command, const char *key,
             json_t *params, json_t **ret_items, struct error *err)
 {
-    json_auto_t *owned = params;
+    UNUSED json_auto_t *owned = params; /* ends with this call */
     json_auto_t *items = json_array();
     json_int_t count = 0;
     size_t page_size;

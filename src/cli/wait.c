@@ -242,7 +242,7 @@ wait_run(struct cli *cli, const char *command, json_t *params,
          struct wait_outcome *ret_outcome, struct error *err)
 {
     struct wait checked = {.cli = cli};
-    json_auto_t *owned = params;
+    UNUSED json_auto_t *owned = params;
     json_auto_t *answer = NULL;
 
     /* A wrong option is told before anything is begun. */
