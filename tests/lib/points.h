@@ -132,8 +132,10 @@ points_store(struct repo_stage *stage, size_t n, const uint8_t *disk,
                                  repo_stage_point(stage)->uuid.text,
                                  POINTS_SIZE, DIGEST_XXH3_128, parent, err);
     writer = qcow2_writer_new(repo_stage_image(stage, n), &how, err);
-    if (source == NULL || builder == NULL || writer == NULL)
+    if (source == NULL || builder == NULL || writer == NULL) {
+        qcow2_writer_free(writer);
         return -1;
+    }
     result = copy_to_qcow2(source, old != NULL ? &only : NULL, writer, builder,
                            &options, err);
     if (result == 0)
