@@ -65,20 +65,28 @@ rebase_children(const struct merge *merge, struct tree_volume *volume,
     return 0;
 }
 
+/*
+ * The definition names L's file if C was the active layer.  If C lay below the
+ * active one the definition stays, but libvirt may have written the chain
+ * into it (<backingStore>) after a live snapshot, and would look for C's file
+ * at the next start: defining the disk again drops that.
+ */
 static int
-define_layer_file(struct engine *engine, const struct merge *merge,
-                  struct error *err)
+define_top(struct engine *engine, const struct merge *merge,
+           struct tree_volume *volume, struct error *err)
 {
-    const struct hv_disk_change change = {.target = merge->target,
-                                          .path = merge->layer_path,
-                                          .format = merge->layer_format};
+    const struct state_layer *active =
+        tree_find_layer(volume, volume->row.layer_id);
+    const struct hv_disk_change change = {
+        .target = merge->target,
+        .path = merge->is_active ? merge->layer_path : active->path,
+        .format = merge->is_active ? merge->layer_format : active->format};
     AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
 
     if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
         return -1;
-    if (view.inactive_top == NULL ||
-        views_same_file(view.inactive_top, merge->layer_path))
-        return 0;
+    if (view.inactive_top == NULL)
+        return 0; /* a transient machine has no definition */
     if (fault_here("merge.define"))
         return error_set_errno(err, errno, "define '%s'", merge->target);
     return hv_define_disks(engine->hv, merge->vm_uuid, &change, 1, err);
@@ -104,7 +112,8 @@ commit_offline(struct engine *engine, struct job *job,
                                merge->child_path);
     if (rebase_children(merge, volume, false, err) < 0)
         return -1;
-    return merge->is_active ? define_layer_file(engine, merge, err) : 0;
+    return merge->is_on_active_chain ? define_top(engine, merge, volume, err)
+                                     : 0;
 }
 
 /* Part 4: the record, in one transaction with the intent to unlink. */
@@ -179,7 +188,7 @@ carry_out(struct engine *engine, struct job *job, struct merge *merge,
         if (merge_live(engine, job, merge, err) < 0 ||
             rebase_children(merge, volume, true, err) < 0)
             return -1;
-        if (merge->is_active && define_layer_file(engine, merge, err) < 0)
+        if (merge->is_active && define_top(engine, merge, volume, err) < 0)
             return -1;
     } else if (commit_offline(engine, job, merge, volume, err) < 0) {
         return -1;
