@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-enum status { RUNNING = 0, DONE = 1 };
+enum status { RUNNING = 0, DONE = 1, CANCELLED = 3 };
 
 /* -- what came of it ----------------------------------------------------- */
 
@@ -127,6 +127,16 @@ is_internal(int64_t code, const char *name)
     return code == error_code_http(ERROR_INTERNAL);
 }
 
+/* The code of a job that did not succeed; one that was cancelled before it
+ * began has none of its own. */
+static int64_t
+failure_code(const struct state_job *job)
+{
+    return job->status == CANCELLED && job->result_code == 0
+               ? error_code_http(ERROR_CANCELLED)
+               : job->result_code;
+}
+
 /* Details of internal faults are for root admins. */
 static json_t *
 make_failure(struct refs *refs, const struct state_job *job)
@@ -137,11 +147,14 @@ make_failure(struct refs *refs, const struct state_job *job)
     bool is_hidden = refs->caller.role != ROLE_ROOT_ADMIN &&
                      is_internal(job->result_code, name);
 
+    if (name == NULL && job->status == CANCELLED)
+        object_set_text(facts, "errorname", error_code_name(ERROR_CANCELLED));
     if (text == NULL)
-        text = "the job failed";
+        text = job->status == CANCELLED ? "the job was cancelled"
+                                        : "the job failed";
     if (is_hidden)
         text = "internal error; an administrator finds the reason in the log";
-    object_set_number(facts, "errorcode", job->result_code);
+    object_set_number(facts, "errorcode", failure_code(job));
     /* The text may be the one that it replaces. */
     object_set(facts, "errortext", object_text(text));
     return facts;
@@ -173,7 +186,8 @@ set_outcome(struct refs *refs, json_t *object, const struct state_job *job)
 {
     object_set_number(object, "jobstatus", job->status);
     object_set_number(object, "jobprocstatus", 0);
-    object_set_number(object, "jobresultcode", job->result_code);
+    object_set_number(object, "jobresultcode",
+                      job->status == DONE ? 0 : failure_code(job));
     if (job->status == RUNNING)
         return;
     object_set_text(object, "jobresulttype", "object");

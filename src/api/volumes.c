@@ -84,7 +84,9 @@ volume_object(struct refs *refs, const struct state_volume *volume)
     object_set_text(object, "type", volume->type);
     if (volume->vm_id != 0)
         object_set_number(object, "deviceid", volume->device_id);
-    object_set_number(object, "size", volume->size);
+    /* Unknown until the machine is first touched. */
+    if (volume->size != 0)
+        object_set_number(object, "size", volume->size);
     object_set_text(object, "state", volume->state);
     users_set_owner(refs, object, volume->account_id, volume->domain_id);
     set_vm(refs, object, volume);
@@ -92,8 +94,9 @@ volume_object(struct refs *refs, const struct state_volume *volume)
     if (refs->caller.role == ROLE_ROOT_ADMIN)
         set_storage(refs, object, volume);
     zones_set_zone(refs, object, volume->zone_id);
-    object_set_number(object, "chainsize",
-                      count_layers(refs, volume->layer_id));
+    if (volume->layer_id != 0)
+        object_set_number(object, "chainsize",
+                          count_layers(refs, volume->layer_id));
     object_set_bool(object, "destroyed", false);
     object_set(object, "tags", object_new_array());
     object_set_date(object, "created", volume->created);

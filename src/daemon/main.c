@@ -152,8 +152,10 @@ static int
 start_api(struct daemon *daemon, struct error *err)
 {
     const struct config *config = &daemon->config;
+    AUTO_FREE char *hold_dir = path_join(config->state_dir, "hold");
     const struct api_config api = {.engine = daemon->engine,
-                                   .version = VARVE_VERSION};
+                                   .version = VARVE_VERSION,
+                                   .hold_dir = hold_dir};
     const struct server_config server = {
         .address = config->listen[0] != '\0' ? config->listen : NULL,
         .socket = config->socket[0] != '\0' ? config->socket : NULL,

@@ -14,11 +14,10 @@
 #define TESTS_LIB_API_FIXTURE_H
 
 #include "api/api.h"
+#include "api_ask.h"
 #include "engine_double.h"
 #include "hv/hv.h"
 #include "state/state.h"
-
-#include <jansson.h>
 
 /* 'kind' as below; 'owner' 1 admin, 2 guest, 3 worker. */
 #define FIXTURE_ID(kind, owner)                                                \
@@ -55,34 +54,9 @@ struct fixture {
 bool fixture_start(struct fixture *fixture, struct hv *hv);
 void fixture_stop(struct fixture *fixture);
 
-/* Who asks; "admin", "guest", "worker", "chief" sign with their keys. */
-#define FIXTURE_PEER "peer"     /* trusted by the kernel */
-#define FIXTURE_STRANGER "none" /* shows nothing */
-
-struct answer {
-    int status;
-    json_t *body;  /* owned: what is under the one top element */
-    char root[80]; /* that element's name */
-    char *text;    /* owned: the body as it came */
-    char description[API_DESCRIPTION_MAX];
-    char cookies[2][API_COOKIE_MAX];
-};
-void answer_release(struct answer *answer);
-#define AUTO_ANSWER CLEANUP(answer_release)
-
-/* Ask, with response=json; `query` is urlencoded "command=...&...". */
+/* Ask as "admin", "guest", "worker" or "chief", API_ASK_PEER or
+ * API_ASK_STRANGER; see api_ask.h. */
 void fixture_ask(struct fixture *fixture, const char *who, const char *query,
                  struct answer *ret_answer);
-
-/* The same text, signed with that user's keys; the caller frees it. */
-char *fixture_sign(const char *who, const char *query);
-
-/* A text field at a path such as "vmSnapshot.0.parent"; NULL when there is
- * none.  Numbers and booleans are not texts. */
-const char *answer_text(const struct answer *answer, const char *path);
-/* Whatever is at that path, borrowed; NULL when there is nothing. */
-json_t *answer_at(const struct answer *answer, const char *path);
-/* An integer, or -1. */
-json_int_t answer_number(const struct answer *answer, const char *path);
 
 #endif

@@ -467,7 +467,7 @@ changes_need_post_and_an_early_end_where_that_is_enforced(void)
     AUTO_ANSWER struct answer late = {0};
     AUTO_ANSWER struct answer peer = {0};
 
-    fixture_ask(&fx, FIXTURE_PEER,
+    fixture_ask(&fx, API_ASK_PEER,
                 "command=updateConfiguration"
                 "&name=enforce.post.requests.and.timestamps&value=true",
                 &set);
@@ -479,7 +479,7 @@ changes_need_post_and_an_early_end_where_that_is_enforced(void)
                 "&expires=2999-01-01T00:00:00Z",
                 &late);
     CHECK(late.status == 401);
-    fixture_ask(&fx, FIXTURE_PEER,
+    fixture_ask(&fx, API_ASK_PEER,
                 "command=updateConfiguration"
                 "&name=enforce.post.requests.and.timestamps",
                 &peer);

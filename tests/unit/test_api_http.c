@@ -110,7 +110,7 @@ both_paths_answer_a_signed_get(void)
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
         AUTO_REPLY struct reply reply = REPLY_INIT;
         AUTO_FREE char *query =
-            fixture_sign("guest", "command=listZones&response=json");
+            api_ask_sign("guest", "command=listZones&response=json");
         AUTO_FREE char *path = xasprintf("%s?%s", paths[i], query);
 
         ask(&(struct ask){.path = path}, &reply);
@@ -130,8 +130,8 @@ parameters_may_come_in_the_body_and_the_query_wins(void)
     AUTO_REPLY struct reply whole = REPLY_INIT;
     AUTO_REPLY struct reply mixed = REPLY_INIT;
     AUTO_FREE char *body =
-        fixture_sign("guest", "command=listZones&response=json");
-    AUTO_FREE char *clash = fixture_sign("guest", "command=listZones"
+        api_ask_sign("guest", "command=listZones&response=json");
+    AUTO_FREE char *clash = api_ask_sign("guest", "command=listZones"
                                                   "&response=json");
     AUTO_FREE char *more = xasprintf("%s&response=xml", clash);
 
@@ -311,7 +311,7 @@ status_of(const char *who, const char *query)
 {
     AUTO_REPLY struct reply reply = REPLY_INIT;
     AUTO_FREE char *text =
-        who != NULL ? fixture_sign(who, query) : xstrdup(query);
+        who != NULL ? api_ask_sign(who, query) : xstrdup(query);
     AUTO_FREE char *path = xasprintf("/client/api?%s", text);
 
     ask(&(struct ask){.path = path}, &reply);
@@ -348,7 +348,7 @@ keys_on_the_unix_socket_are_who_they_say(void)
     AUTO_REPLY struct reply wrong = REPLY_INIT;
     AUTO_REPLY struct reply guest = REPLY_INIT;
     AUTO_FREE char *query =
-        fixture_sign("guest", "command=listHosts&response=json");
+        api_ask_sign("guest", "command=listHosts&response=json");
     AUTO_FREE char *path = xasprintf("/client/api?%s", query);
 
     ask(&(struct ask){.path = "/client/api?command=listHosts&apikey=x"

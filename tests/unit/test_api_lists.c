@@ -39,7 +39,7 @@ everybody_sees_their_own_and_with_listall_what_is_below_them(void)
         count_is("guest", lists[i], 1);
         count_is("worker", lists[i], 1);
         count_is("chief", lists[i], 0);
-        count_is(FIXTURE_PEER, lists[i], 1);
+        count_is(API_ASK_PEER, lists[i], 1);
         count_is("admin", all, 3);
         count_is("guest", all, 1);
         count_is("worker", all, 1);
