@@ -370,7 +370,8 @@ kill_at(struct scene *scene, const struct operation *operation, uint64_t nth)
     }
     if (waitpid(child, &status, 0) != child ||
         (WIFEXITED(status) && WEXITSTATUS(status) != 0)) {
-        CHECK(!"the child could not open the scene");
+        printf("# the child could not open the scene\n");
+        CHECK(false);
         return false;
     }
     /* The model forgets what the operation was told to delete. */
