@@ -376,20 +376,19 @@ int
 backup_run_create(struct job *job, struct error *err)
 {
     AUTO_STATE(backup) row = {0};
-    struct error ignored = ERROR_INIT;
     int64_t vm_id = job_number(job, "vm");
 
     if (create(job, &row, err) < 0) {
         job_event(job, "BACKUP.CREATE", "ERROR", err->message);
-        if (converge_machine(job->engine, job, vm_id, &ignored) < 0)
-            log_warning("backup-not-tidied", "error='%s'", ignored.message);
+        converge_tidy(job->engine, job, vm_id);
         return -1;
     }
     job_event(job, "BACKUP.CREATE", "INFO", row.name);
     log_info("backup-taken", "backup=%s type=%s reason='%s'", row.uuid,
              row.type, row.reason != NULL ? row.reason : "");
     job_step(job, "tidying primary storage");
-    return converge_machine(job->engine, job, vm_id, err);
+    converge_tidy(job->engine, job, vm_id);
+    return 0;
 }
 
 /* -- settling ---------------------------------------------------------------

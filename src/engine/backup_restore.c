@@ -157,7 +157,8 @@ backup_run_restore(struct job *job, struct error *err)
         return -1;
     }
     job_event(job, "BACKUP.RESTORE", "INFO", backup.name);
-    return converge_machine(engine, job, vm_id, err);
+    converge_tidy(engine, job, vm_id);
+    return 0;
 }
 
 static int

@@ -74,6 +74,16 @@ converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
     }
 }
 
+void
+converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
+{
+    struct error err = ERROR_INIT;
+
+    if (converge_machine(engine, job, vm_id, &err) < 0)
+        log_warning("tidying-postponed", "code=%s error='%s'",
+                    error_code_name(err.code), err.message);
+}
+
 static int
 settle_operation(struct engine *engine, struct job *job,
                  const struct state_operation *row, struct error *err)

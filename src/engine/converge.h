@@ -21,6 +21,11 @@
 int converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
                      struct error *err) MUST_CHECK NONNULL(1, 4);
 
+/* converge_machine() after an operation that is done already: what cannot be
+ * tidied now is logged, and tidied with the next operation or start. */
+void converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
+    NONNULL(1);
+
 /**
  * converge_settle(engine, job, vm_id, err):
  * Finish or undo every operation in the journal of this machine, backups that

@@ -285,8 +285,8 @@ vm_snapshot_run_revert(struct job *job, struct error *err)
         return -1;
     }
     job_event(job, "VMSNAPSHOT.REVERTTO", "INFO", row.display_name);
-    /* The revert is done; what cannot be tidied now is tidied later. */
-    return converge_machine(job->engine, job, job_number(job, "vm"), err);
+    converge_tidy(job->engine, job, job_number(job, "vm"));
+    return 0;
 }
 
 static int
