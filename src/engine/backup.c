@@ -430,6 +430,7 @@ backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
                                          .texts = states,
                                          .count = ARRAY_SIZE(states)}};
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    bool under_way = false;
 
     if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0 ||
         state_backup_list(tx, STATE_QUERY(where), &rows, err) < 0)
@@ -440,11 +441,12 @@ backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
 
         if (pending < 0)
             return -1;
+        under_way |= pending > 0;
         if (pending > 0)
             continue;
         if (settle_one(engine, vm.uuid, &rows.items[i],
                        "varved ended before it was stored", err) < 0)
             return error_prefix(err, "backup '%s'", rows.items[i].uuid);
     }
-    return clear_vm_state(engine, vm_id, err);
+    return under_way ? 0 : clear_vm_state(engine, vm_id, err);
 }

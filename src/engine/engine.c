@@ -224,6 +224,18 @@ engine_drain(struct engine *engine, struct error *err)
     return job_queue_drain(engine->queue, err);
 }
 
+static int
+settle_rows_of(struct engine *engine, const struct state_job *row,
+               struct error *err)
+{
+    json_t *parameters =
+        json_loads(row->parameters != NULL ? row->parameters : "{}", 0, NULL);
+    int64_t vm_id = json_integer_value(json_object_get(parameters, "vm"));
+
+    json_decref(parameters);
+    return vm_id != 0 ? converge_settle_rows(engine, vm_id, err) : 0;
+}
+
 int
 request_job_cancel(struct engine *engine, const struct caller *caller,
                    const char *job, struct error *err)
@@ -248,5 +260,6 @@ request_job_cancel(struct engine *engine, const struct caller *caller,
     if (state_job_update(tx, &row, err) < 0 || state_commit(tx, err) < 0)
         return -1;
     job_queue_cancel(engine->queue, job);
-    return 0;
+    /* What a job that never ran was to make does not stay behind. */
+    return row.status == 3 ? settle_rows_of(engine, &row, err) : 0;
 }

@@ -28,7 +28,7 @@ struct engine;
 struct engine_config {
     struct state *state;     /* borrowed */
     struct hv *hv;           /* borrowed */
-    const char *state_dir;   /* borrowed; holds/ lies in it */
+    const char *state_dir;   /* borrowed; hold/ lies in it */
     const char *repository;  /* borrowed; directory of the default store */
     const char *libvirt_uri; /* borrowed; for the thaw watchdog; or NULL */
     unsigned workers;        /* jobs that run at once; 0: 4 */
