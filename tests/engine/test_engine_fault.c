@@ -408,6 +408,8 @@ run_operation(const struct operation *operation)
     }
     printf("# %s: %llu failures, %llu kills\n", operation->name,
            (unsigned long long)failed, (unsigned long long)killed);
+    printf("# count engine-faults %llu\n", (unsigned long long)failed);
+    printf("# count engine-kills %llu\n", (unsigned long long)killed);
     CHECK(failed > 0 && killed > 0);
     forget_memory(&memory);
     rig_free(scene.rig);

@@ -206,9 +206,10 @@ play(size_t volumes, int64_t chain_size, bool foreign)
 {
     struct run run = {.rig = rig_new(volumes, chain_size, foreign)};
     struct error err = ERROR_INIT;
+    uint64_t step;
 
     run.rig->seed = seed + volumes;
-    for (uint64_t step = 0; step < steps; step++) {
+    for (step = 0; step < steps; step++) {
         size_t act = choose(run.rig);
         int result = acts[act].act(&run, &err);
 
@@ -226,6 +227,7 @@ play(size_t volumes, int64_t chain_size, bool foreign)
     for (size_t i = 0; i < ARRAY_SIZE(acts); i++)
         printf(" %s %u,", acts[i].name, run.done[i]);
     printf(" seed %llu\n", (unsigned long long)seed);
+    printf("# count model-steps %llu\n", (unsigned long long)step);
     rig_free(run.rig);
 }
 
