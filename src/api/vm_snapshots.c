@@ -4,7 +4,8 @@
  *
  * A Hidden snapshot was deleted by its owner; only its layers are still
  * needed.  It is listed only when asked for by its state, and never shown as
- * somebody's parent.  Removed ones are never listed.
+ * somebody's parent; who wants to draw the tree as it is follows "treeparent".
+ * Removed ones are never listed.
  */
 #include "api/filter.h"
 #include "api/listing.h"
@@ -44,6 +45,8 @@ set_parent(struct refs *refs, json_t *object, int64_t parent_id)
 {
     const struct state_vm_snapshot *parent = refs_vm_snapshot(refs, parent_id);
 
+    if (parent != NULL && !is_state(parent, "Removed"))
+        object_set_text(object, "treeparent", parent->uuid);
     for (unsigned i = 0; parent != NULL && is_gone(parent) && i < DEPTH_MAX;
          i++)
         parent = refs_vm_snapshot(refs, parent->parent_id);

@@ -173,6 +173,7 @@ a_vm_snapshot_has_its_fields_and_no_hidden_parent(void)
     CHECK_TEXT(answer_text(&answer, "vmSnapshot.0.state"), "Ready");
     CHECK_TEXT(answer_text(&answer, "vmSnapshot.0.parent"), ID("13", "1"));
     CHECK_TEXT(answer_text(&answer, "vmSnapshot.0.parentName"), "first");
+    CHECK_TEXT(answer_text(&answer, "vmSnapshot.0.treeparent"), ID("14", "1"));
     CHECK_TEXT(answer_text(&answer, "vmSnapshot.0.virtualmachineid"),
                ID("10", "1"));
     CHECK(json_is_true(answer_at(&answer, "vmSnapshot.0.current")));
