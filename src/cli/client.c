@@ -19,6 +19,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,7 +143,8 @@ look_for_interrupt(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
 }
 
 static void
-set_options(struct client *client, const char *body, struct strbuf *answer)
+set_options(struct client *client, const char *body, bool is_question,
+            struct strbuf *answer)
 {
     CURL *curl = client->curl;
 
@@ -159,6 +161,9 @@ set_options(struct client *client, const char *body, struct strbuf *answer)
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->reason);
     (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_for_interrupt);
+    /* On a connection that was used before, libcurl would send again what
+     * the daemon may have done already. */
+    (void)curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, is_question ? 0L : 1L);
     if (client->ca_file != NULL)
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_file);
     if (client->socket == NULL)
@@ -217,6 +222,16 @@ set_signature(struct client *client, json_t *params, struct error *err)
     return 0;
 }
 
+/* True for what may be asked twice. */
+static bool
+is_question(json_t *params)
+{
+    const char *command = json_string_value(json_object_get(params, "command"));
+
+    return strncmp(command, "list", 4) == 0 ||
+           strncmp(command, "get", 3) == 0 || strncmp(command, "query", 5) == 0;
+}
+
 static int
 exchange(struct client *client, json_t *params, struct strbuf *answer,
          long *ret_status, struct error *err)
@@ -228,7 +243,7 @@ exchange(struct client *client, json_t *params, struct strbuf *answer,
         return -1;
     signing_encode(params, &body);
     strbuf_init(answer, ANSWER_MAX);
-    set_options(client, strbuf_text(&body), answer);
+    set_options(client, strbuf_text(&body), is_question(params), answer);
     client->reason[0] = '\0';
     code = curl_easy_perform(client->curl);
     if (code != CURLE_OK)

@@ -17,7 +17,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timex.h>
 
 /* What the live tests run with. */
 #define LIBVIRT_TESTED "9.0.0"
@@ -142,19 +141,39 @@ check_rooms(struct doctor *doctor, const char *check, json_t *stores)
     }
 }
 
-static const char *
-problem_remedy(const char *kind)
+struct problem_kind {
+    const char *kind; /* as the API has it */
+    const char *word; /* as people do */
+    const char *remedy;
+};
+
+static const struct problem_kind problem_kinds[] = {
+    {"VirtualMachine", "machine",
+     "do what the text says, then 'varve vm settle' the machine"},
+    {"VmSnapshot", "snapshot",
+     "'varve snapshot delete' it, or 'varve vm settle' its machine"},
+};
+
+static void
+check_problem(struct doctor *doctor, json_t *problem)
 {
-    if (strcmp(kind, "VirtualMachine") == 0)
-        return "do what the text says, then 'varve vm settle' the machine";
-    if (strcmp(kind, "VmSnapshot") == 0)
-        return "'varve snapshot delete' it, or 'varve vm settle' its machine";
-    return "see the text, and the daemon's log: journalctl -u varved";
+    const char *kind = output_field(problem, "kind");
+    struct problem_kind found = {
+        kind, kind, "see the text, and the daemon's log: journalctl -u varved"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(problem_kinds); i++) {
+        if (strcmp(kind, problem_kinds[i].kind) == 0)
+            found = problem_kinds[i];
+    }
+    find_out(doctor, WARNING, "problem", found.remedy, "%s '%s': %s",
+             found.word, output_field(problem, "name"),
+             output_field(problem, "text"));
 }
 
 static void
 check_problems(struct doctor *doctor, json_t *problems)
 {
+    bool has_problem = false;
     size_t index;
     json_t *problem;
 
@@ -164,11 +183,10 @@ check_problems(struct doctor *doctor, json_t *problems)
 
         if (strcmp(kind, "Host") == 0 || strcmp(kind, "ImageStore") == 0)
             continue; /* told above */
-        find_out(doctor, WARNING, "problem", problem_remedy(kind),
-                 "%s '%s': %s", kind, output_field(problem, "name"),
-                 output_field(problem, "text"));
+        has_problem = true;
+        check_problem(doctor, problem);
     }
-    if (doctor->worst == OK)
+    if (!has_problem)
         find_out(doctor, OK, "problems", NULL, "no machine has a problem");
 }
 
@@ -190,52 +208,45 @@ check_holds(struct doctor *doctor, json_t *holds)
 }
 
 /* Disks of machines that no point can be taken of. */
-static int
-check_disks(struct doctor *doctor, struct error *err)
+static void
+check_disks(struct doctor *doctor, json_t *disks)
 {
-    json_auto_t *volumes = NULL;
     size_t index;
-    json_t *volume;
+    json_t *disk;
 
-    if (client_list(doctor->cli->client, "listVolumes", "volume",
-                    json_pack("{s:s}", "listall", "true"), &volumes, err) < 0)
-        return -1;
-    json_array_foreach(volumes, index, volume)
+    json_array_foreach(disks, index, disk)
     {
-        const char *problem = output_field(volume, "problem");
-
-        if (*problem == '\0')
-            continue;
         find_out(doctor, WARNING, "disk",
-                 "give the machine a disk that can be kept: a qcow2 or raw "
-                 "file, not shared, not read by others",
+                 "leave it out of what you rely on, or give the machine a "
+                 "disk in a qcow2 or raw file",
                  "disk '%s' of machine '%s' cannot be kept: %s",
-                 output_field(volume, "name"), output_field(volume, "vmname"),
-                 problem);
+                 output_field(disk, "target"),
+                 output_field(disk, "virtualmachinename"),
+                 output_field(disk, "reason"));
     }
-    return 0;
+    if (json_is_array(disks) && json_array_size(disks) == 0)
+        find_out(doctor, OK, "disks", NULL,
+                 "every disk of every machine can be kept");
 }
 
 static void
 check_clock(struct doctor *doctor, json_t *status)
 {
+    static const char remedy[] =
+        "run a time service, such as systemd-timesyncd or chrony";
+    json_t *synchronized = json_object_get(status, "clocksynchronized");
     struct error ignored = ERROR_INIT;
-    struct timex state = {.modes = 0};
     int64_t theirs_ms;
 
     if (clock_parse(output_field(status, "now"), &theirs_ms, &ignored) == 0 &&
-        llabs(theirs_ms - clock_wall_ms()) > CLOCK_MS) {
-        find_out(doctor, WARNING, "clock", "set both by NTP",
+        llabs(theirs_ms - clock_wall_ms()) > CLOCK_MS)
+        find_out(doctor, WARNING, "clock", remedy,
                  "the daemon's clock and this one differ by more than a "
                  "minute");
-        return;
-    }
-    /* TIME_ERROR also stands for "nobody disciplines it". */
-    if (adjtimex(&state) == TIME_ERROR)
-        find_out(doctor, WARNING, "clock",
-                 "run a time service, such as systemd-timesyncd or chrony",
-                 "this machine's clock is not synchronized");
-    else
+    else if (json_is_false(synchronized))
+        find_out(doctor, WARNING, "clock", remedy,
+                 "nothing keeps the clock of the daemon's host right");
+    else if (json_is_true(synchronized))
         find_out(doctor, OK, "clock", NULL, "the clock is synchronized");
 }
 
@@ -312,8 +323,8 @@ examine(struct doctor *doctor, struct error *err)
     json_t *status;
     json_t *hypervisor;
 
-    if (client_call(doctor->cli->client, "getStatus", json_object(), &answer,
-                    err) < 0) {
+    if (client_call(doctor->cli->client, "getStatus",
+                    json_pack("{s:s}", "examine", "true"), &answer, err) < 0) {
         if (err->code != ERROR_UNAVAILABLE)
             return -1;
         find_out(doctor, FAULT, "daemon",
@@ -331,11 +342,10 @@ examine(struct doctor *doctor, struct error *err)
     check_hook(doctor, hypervisor);
     check_rooms(doctor, "primary", json_object_get(status, "storagepool"));
     check_rooms(doctor, "repository", json_object_get(status, "imagestore"));
+    check_disks(doctor, json_object_get(status, "disk"));
     check_holds(doctor, json_object_get(status, "hold"));
     check_problems(doctor, json_object_get(status, "problem"));
     check_clock(doctor, status);
-    if (check_disks(doctor, err) < 0)
-        return -1;
     return cli_flag(doctor->cli, "--self-test") ? self_test(doctor, err) : 0;
 }
 

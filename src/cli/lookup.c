@@ -92,7 +92,7 @@ refuse_ambiguous(const struct kind *kind, const char *name, json_t *found,
     }
     if (count > CANDIDATES_MAX)
         strbuf_addf(&text, " and %zu more", count - CANDIDATES_MAX);
-    return error_set(err, ERROR_CONFLICT,
+    return error_set(err, ERROR_INVALID,
                      "%zu %ss are called '%s': %s; give the id%s%s", count,
                      kind->what, name, strbuf_text(&text),
                      kind->option != NULL ? " or " : "",

@@ -5,7 +5,7 @@
  * A name that several objects have is refused, naming them.
  *
  * Ownership:  *ret_object is the caller's.
- * Returns:    0, or -1 with *err set to ERROR_NOT_FOUND, ERROR_CONFLICT (an
+ * Returns:    0, or -1 with *err set to ERROR_NOT_FOUND, ERROR_INVALID (an
  *             ambiguous name), and whatever the daemon answers.
  */
 #ifndef CLI_LOOKUP_H
