@@ -181,7 +181,8 @@ check_problems(struct doctor *doctor, json_t *problems)
     {
         const char *kind = output_field(problem, "kind");
 
-        if (strcmp(kind, "Host") == 0 || strcmp(kind, "ImageStore") == 0)
+        if (strcmp(kind, "Host") == 0 || strcmp(kind, "ImageStore") == 0 ||
+            strcmp(kind, "StoragePool") == 0)
             continue; /* told above */
         has_problem = true;
         check_problem(doctor, problem);
