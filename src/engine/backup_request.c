@@ -150,15 +150,19 @@ static int
 check_restore(struct state_tx *tx, const struct state_vm *vm, struct error *err)
 {
     AUTO_STATE(vm_snapshot) snapshot = {0};
-    const struct state_where where[] = {STATE_INT("vm_id", vm->id),
-                                        STATE_LIVING};
+    /* Hidden ones are deleted for their owner; the restore ends them. */
+    const struct state_where where[] = {
+        STATE_INT("vm_id", vm->id),
+        STATE_LIVING,
+        {.column = "state", .op = STATE_NE, .text = "Hidden"}};
     int found;
 
     if (strcmp(vm->power, "Stopped") != 0)
         return error_set(err, ERROR_CONFLICT,
                          "machine '%s' is %s; stop it before restoring",
                          vm->name, vm->power);
-    found = state_vm_snapshot_find(tx, where, 2, &snapshot, err);
+    found =
+        state_vm_snapshot_find(tx, where, ARRAY_SIZE(where), &snapshot, err);
     if (found < 0)
         return -1;
     if (found > 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start: inventory, then every machine with anything unfinished is settled,
- * then the workers run.  A machine that cannot be settled now (its hypervisor
- * is away) stays held and keeps its problem on record; it is settled when the
- * hypervisor is back, or before the next operation on it.
+ * Start: inventory, then settling of every machine that is ours stands in its
+ * queue, then the workers run; the API answers meanwhile.  A machine that
+ * cannot be settled now (its hypervisor is away) stays held and keeps its
+ * problem on record; it is settled when the hypervisor is back, or before the
+ * next operation on it.
  */
 #include "base/clock.h"
 #include "base/fd.h"
@@ -109,8 +110,9 @@ engine_settle(struct engine *engine, struct error *err)
     return 0;
 }
 
-int
-engine_resume(struct engine *engine, struct error *err)
+/* Machines as the hypervisor has them, if it can be asked; jobs that died. */
+static int
+take_stock(struct engine *engine, struct error *err)
 {
     if (inventory_refresh(engine, err) < 0) {
         if (err->code != ERROR_UNAVAILABLE)
@@ -118,17 +120,15 @@ engine_resume(struct engine *engine, struct error *err)
         log_warning("hypervisor-away", "error='%s'", err->message);
         error_clear(err);
     }
-    if (job_queue_fail_orphans(engine->queue, err) < 0)
-        return -1;
-    return engine_settle(engine, err);
+    return job_queue_fail_orphans(engine->queue, err);
 }
 
 int
-engine_start(struct engine *engine, struct error *err)
+engine_resume(struct engine *engine, struct error *err)
 {
-    if (engine_resume(engine, err) < 0)
+    if (take_stock(engine, err) < 0)
         return -1;
-    return job_queue_start(engine->queue, err);
+    return engine_settle(engine, err);
 }
 
 /* Does this machine have anything unfinished?  1, 0, -1. */
@@ -146,10 +146,9 @@ is_unfinished(struct engine *engine, struct state_tx *tx,
     return operations > 0;
 }
 
-/* Queue a settling job for the machine if it needs one. */
+/* Queue a settling job for the machine. */
 static int
-queue_settle(struct engine *engine, struct state_tx *tx,
-             const struct state_vm *vm, struct error *err)
+queue_settle(struct state_tx *tx, const struct state_vm *vm, struct error *err)
 {
     struct caller root = {.role = ROLE_ROOT_ADMIN};
     json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
@@ -160,19 +159,18 @@ queue_settle(struct engine *engine, struct state_tx *tx,
                                 .instance_type = "VirtualMachine",
                                 .instance_uuid = vm->uuid};
     struct ticket ticket;
-    int result = is_unfinished(engine, tx, vm, err);
+    int result = accounts_root(tx, &root, err);
 
-    if (result > 0)
-        result = accounts_root(tx, &root, err);
     if (result > 0)
         result = job_insert(tx, &job, &ticket, err);
     json_decref(parameters);
     return result;
 }
 
-int
-engine_request_settle(struct engine *engine, const char *vm_uuid,
-                      struct error *err)
+/* For every machine of ours, or that one: `always`, or if it needs it. */
+static int
+request_settle(struct engine *engine, const char *vm_uuid, bool always,
+               struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE_LIST(vm) rows = {0};
@@ -181,15 +179,55 @@ engine_request_settle(struct engine *engine, const char *vm_uuid,
     if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
-        if (vm_uuid != NULL && strcmp(vm_uuid, rows.items[i].uuid) != 0)
+        const struct state_vm *vm = &rows.items[i];
+        int needed;
+
+        if (vm_uuid != NULL && strcmp(vm_uuid, vm->uuid) != 0)
             continue;
-        if (queue_settle(engine, tx, &rows.items[i], err) < 0)
+        needed = always ? 1 : is_unfinished(engine, tx, vm, err);
+        if (needed < 0 || (needed > 0 && queue_settle(tx, vm, err) < 0))
             return -1;
     }
     if (state_commit(tx, err) < 0)
         return -1;
     job_wake(engine);
     return 0;
+}
+
+int
+engine_request_settle(struct engine *engine, const char *vm_uuid,
+                      struct error *err)
+{
+    return request_settle(engine, vm_uuid, false, err);
+}
+
+/* Rows of machines that were never taken over need no hypervisor. */
+static int
+settle_unmanaged(struct engine *engine, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE_LIST(vm) rows = {0};
+    const struct state_where where[] = {STATE_INT("managed", 0), STATE_LIVING};
+
+    if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    for (size_t i = 0; i < rows.count; i++) {
+        if (converge_settle_rows(engine, rows.items[i].id, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+engine_start(struct engine *engine, struct error *err)
+{
+    /* Settling may take as long as a merge does: it is work like any other,
+     * and first in each machine's queue that has nothing waiting. */
+    if (take_stock(engine, err) < 0 || settle_unmanaged(engine, err) < 0 ||
+        request_settle(engine, NULL, true, err) < 0)
+        return -1;
+    return job_queue_start(engine->queue, err);
 }
 
 void

@@ -43,13 +43,15 @@ struct engine *engine_new(const struct engine_config *config, struct error *err)
 
 /**
  * engine_start(engine, err):
- * Take the machines that the hypervisor knows into the database, settle what
- * an earlier run left unfinished, then start the workers.
+ * Take the machines that the hypervisor knows into the database, queue the
+ * settling of every machine that is ours, and start the workers.  A
+ * hypervisor that is away is looked at again when it is there.
  */
 int engine_start(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 
-/* The first half of engine_start(), without the workers. */
+/* What engine_start() does, but settling at once and without workers: for
+ * tests. */
 int engine_resume(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 

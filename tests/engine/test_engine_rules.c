@@ -59,6 +59,36 @@ a_restore_is_refused_while_there_are_snapshots(void)
     rig_free(rig);
 }
 
+/* Snapshot, backup, back to the snapshot, snapshot deleted: its layer stays
+ * Hidden below the backup's and the active one.  Nobody sees it, so it must
+ * not forbid a restore; and the restore ends it. */
+static void
+a_hidden_snapshot_does_not_forbid_a_restore(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    struct error err = ERROR_INIT;
+    char backup[UUID_TEXT_SIZE];
+    char snapshot[UUID_TEXT_SIZE];
+    char state[32];
+
+    CHECK_OK(rig_snapshot(rig, false, snapshot, &err), &err);
+    rig_power(rig, true);
+    rig_guest_write(rig);
+    CHECK_OK(rig_backup(rig, false, backup, &err), &err);
+    rig_learn(rig, RIG_BACKUP, backup);
+    rig_power(rig, false);
+    CHECK_OK(rig_revert(rig, snapshot, &err), &err);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    state_of(rig, snapshot, state);
+    CHECK_TEXT(state, "Hidden");
+    CHECK_OK(rig_restore(rig, backup, &err), &err);
+    rig_go_back(rig, backup);
+    state_of(rig, snapshot, state);
+    CHECK_TEXT(state, "");
+    CHECK_OK(rig_check(rig, NULL, true, &err), &err);
+    rig_free(rig);
+}
+
 static void
 a_revert_of_a_running_machine_is_refused(void)
 {
@@ -123,6 +153,7 @@ main(void)
 {
     RUN(a_cancelled_request_blocks_nothing);
     RUN(a_restore_is_refused_while_there_are_snapshots);
+    RUN(a_hidden_snapshot_does_not_forbid_a_restore);
     RUN(a_revert_of_a_running_machine_is_refused);
     RUN(a_failed_deletion_can_be_repeated);
     RUN(a_lost_reply_is_asked_for);

@@ -158,17 +158,18 @@ is_merging() {
 }
 
 is_settled() {
-    [ -z "$(snapshots web)" ] && [ "$(held_machines)" = 0 ]
+    [[ "$(snapshots web)" != *before-load* ]] && [ "$(held_machines)" = 0 ]
 }
 
 killed_in_merge() {
     local job files at
 
     step "varved is killed in the middle of a merge"
+    run "another snapshot" snapshot create web before-load
     in_guest "96 MiB written" gput web /mnt/vda/bulk 5 98304
     files=$(gls web)
     throttle_merges web vda 8
-    run "its merge has begun" snapshot delete before-upgrade --yes --no-wait
+    run "its merge has begun" snapshot delete before-load --yes --no-wait
     job=$(api listAsyncJobs | jq -r '.asyncjobs[0].jobid')
     until_true 20 is_merging "$job" || give_up "no merge is seen"
     read -r -a at < <(job_progress "$job")
@@ -182,6 +183,7 @@ killed_in_merge() {
     [ "$(gls web)" = "$files" ] || give_up "the guest's files differ"
     did "the guest has noticed nothing; its files are right"
     show snapshot list web
+    run "the first snapshot is deleted too" snapshot delete before-upgrade --yes
 }
 
 restores() {
