@@ -16,15 +16,12 @@ SKIPPED_FOLDERS = {".git", "__pycache__", "subprojects"}
 class House:
     """A source tree and the complaints about it."""
 
-    def __init__(self, description, **options):
+    def __init__(self, description):
         parser = argparse.ArgumentParser(description=description)
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         parser.add_argument("--root", default=here,
                             help="the source tree (this one)")
-        for name, help_text in options.items():
-            parser.add_argument("--" + name, help=help_text)
-        self.options = parser.parse_args()
-        self.root = os.path.abspath(self.options.root)
+        self.root = os.path.abspath(parser.parse_args().root)
         self.complaints = []
 
     def files(self, folder="", suffixes=None):

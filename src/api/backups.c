@@ -134,6 +134,10 @@ set_facts(struct refs *refs, json_t *object, const struct state_backup *backup)
     object_set_bool(object, "isolated", backup->is_isolated != 0);
     object_set_text(object, "compressionstatus", backup->compression_status);
     object_set_text(object, "validationstatus", backup->validation_status);
+    object_set_text(object, "verifystatus", backup->verify_status);
+    object_set_text(object, "verifyproblem", backup->verify_problem);
+    if (backup->verified != 0)
+        object_set_date(object, "verified", backup->verified);
     object_set_text(object, "intervaltype", backup->interval_type);
 }
 
@@ -252,4 +256,17 @@ backups_verify(struct call *call, struct ticket *ret_ticket, struct error *err)
 {
     return request_backup_verify(call->engine, &call->caller,
                                  call_text(call, "id"), ret_ticket, err);
+}
+
+int
+backups_fold(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    const struct request_fold args = {
+        .backup = call_text(call, "id"),
+        .oldest = call_text(call, "frombackupid"),
+        .verify = call_flag(call, "verify", false),
+    };
+
+    return request_backup_fold(call->engine, &call->caller, &args, ret_ticket,
+                               err);
 }

@@ -179,7 +179,10 @@ configurations_update(struct call *call, json_t *body, struct error *err)
         find_place(call, &place, err) < 0)
         return -1;
     assert(setting != NULL); /* its name is a required parameter */
-    if (store(call, setting, &place, err) < 0 || call_read(call, err) < 0 ||
+    if (store(call, setting, &place, err) < 0)
+        return -1;
+    engine_settings_changed(call->engine);
+    if (call_read(call, err) < 0 ||
         settings_list(call_tx(call), &place.where, &list, err) < 0)
         return -1;
     for (size_t i = 0; i < list.count; i++) {

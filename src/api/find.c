@@ -134,6 +134,8 @@ FIND(find_offering, backup_offering, "backup offering", 2,
 FIND(find_backup, backup, "backup", 2, is_kept(row.status) ? IS_OWN : 0)
 FIND(find_job, job, "job", 1, IS_OWN)
 FIND(find_event, event, "event", 1, IS_OWN)
+FIND(find_hypervisor_capability, hypervisor_capability, "hypervisor", 1,
+     is_root(call))
 
 int
 find_required(struct call *call, const char *name, find_function *find,

@@ -39,6 +39,7 @@ find_function find_offering MUST_CHECK;
 find_function find_backup MUST_CHECK;
 find_function find_job MUST_CHECK;
 find_function find_event MUST_CHECK;
+find_function find_hypervisor_capability MUST_CHECK;
 
 /* The row that a required parameter names. */
 int find_required(struct call *call, const char *name, find_function *find,

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "hv/hv.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,7 +39,12 @@ struct probe_facts {
     struct hv_facts hypervisor;
     struct probe_stores image_stores;
     struct probe_stores pools;
+    json_t *disks;      /* owned; those that cannot be kept; NULL: not asked */
+    bool clock_known;   /* somebody could be asked about the clock */
+    bool clock_is_kept; /* and something keeps it right */
 };
+void probe_facts_release(struct probe_facts *facts) NONNULL(1);
+#define AUTO_PROBE_FACTS CLEANUP(probe_facts_release)
 
 struct probe;
 
@@ -48,9 +54,9 @@ struct probe *probe_new(struct engine *engine) MUST_CHECK NONNULL(1);
 /* Blocks until a question that is under way has been answered. */
 void probe_free(struct probe *probe);
 
-/* Ask again and wait for it, 2 seconds at most; what was not answered in time
- * is not known. */
-void probe_ask(struct probe *probe, struct probe_facts *ret_facts)
-    NONNULL(1, 2);
+/* Ask again and wait for it, 2 seconds at most, or with `examine` (every disk
+ * is looked at) 20; what was not answered in time is not known. */
+void probe_ask(struct probe *probe, bool examine, struct probe_facts *ret_facts)
+    NONNULL(1, 3);
 
 #endif

@@ -21,6 +21,9 @@ json_t *vms_object(struct refs *refs, const struct state_vm *vm)
 /* What a machine is doing: its state, or else its power state. */
 const char *vms_state(const struct state_vm *vm) NONNULL(1);
 
+json_t *volumes_object(struct refs *refs, const struct state_volume *volume)
+    MUST_CHECK NONNULL(1, 2);
+
 json_t *vm_snapshots_object(struct refs *refs,
                             const struct state_vm_snapshot *snapshot)
     MUST_CHECK NONNULL(1, 2);

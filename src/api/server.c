@@ -71,14 +71,61 @@ struct exchange {
 
 /* -- life of an exchange ------------------------------------------------- */
 
+/*
+ * The library tells the end of those requests only whose handler was called.
+ * One that ends before (headers that are too long, a client that goes) is
+ * known by its connection, which always ends.
+ */
+struct seat {
+    struct exchange *exchange; /* owned; or NULL */
+};
+
+static void
+free_exchange(struct exchange *exchange)
+{
+    free(exchange->uri);
+    strbuf_release(&exchange->body);
+    free(exchange);
+}
+
+static void
+watch_connection(void *context, struct MHD_Connection *connection,
+                 void **seat_pointer, enum MHD_ConnectionNotificationCode what)
+{
+    struct seat *seat = *seat_pointer;
+
+    (void)context;
+    (void)connection;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *seat_pointer = xcalloc(1, sizeof(struct seat));
+        return;
+    }
+    if (seat != NULL && seat->exchange != NULL)
+        free_exchange(seat->exchange);
+    free(seat);
+    *seat_pointer = NULL;
+}
+
+static struct seat *
+seat_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info->socket_context;
+}
+
 static void *
 begin_exchange(void *context, const char *uri,
                struct MHD_Connection *connection)
 {
     struct exchange *exchange = xcalloc(1, sizeof(*exchange));
+    struct seat *seat = seat_of(connection);
 
     (void)context;
-    (void)connection;
+    if (seat->exchange != NULL)
+        free_exchange(seat->exchange);
+    seat->exchange = exchange;
     exchange->uri = xstrdup(uri);
     strbuf_init(&exchange->body, SERVER_BODY_MAX + 1);
     return exchange;
@@ -110,16 +157,14 @@ end_exchange(void *context, struct MHD_Connection *connection,
     struct listener *listener = context;
     struct exchange *exchange = *exchange_pointer;
 
-    (void)connection;
     (void)why;
     if (exchange == NULL)
         return;
     *exchange_pointer = NULL;
+    seat_of(connection)->exchange = NULL;
     if (exchange->is_under_way)
         uncount_exchange(listener->server);
-    free(exchange->uri);
-    strbuf_release(&exchange->body);
-    free(exchange);
+    free_exchange(exchange);
 }
 
 static bool
@@ -372,7 +417,9 @@ start_listener(struct listener *listener, int *fd, unsigned threads,
         CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_MAX,
         MHD_OPTION_URI_LOG_CALLBACK, begin_exchange, listener,
-        MHD_OPTION_NOTIFY_COMPLETED, end_exchange, listener, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, end_exchange, listener,
+        MHD_OPTION_NOTIFY_CONNECTION, watch_connection, listener,
+        MHD_OPTION_END);
     if (listener->daemon == NULL)
         return error_set(err, ERROR_INTERNAL, "cannot start the HTTP server");
     *fd = -1; /* it is the daemon's now */

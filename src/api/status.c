@@ -7,10 +7,15 @@
 #include "api/probe.h"
 #include "api/resources.h"
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/memory.h"
 #include "engine/hold.h"
+#include "engine/requests.h"
 
 #include <string.h>
 #include <unistd.h>
+
+#define HOOK_MAX ((size_t)1 << 16)
 
 static void
 add_problem(json_t *problems, const char *kind, const char *id,
@@ -105,6 +110,27 @@ add_snapshots(struct call *call, json_t *problems, struct error *err)
 }
 
 static int
+add_backups(struct call *call, json_t *problems, struct error *err)
+{
+    AUTO_FILTER struct filter filter = {.has_id = true};
+    AUTO_STATE_LIST(backup) rows = {0};
+    struct state_query query;
+
+    if (filter_by_caller(&filter, call, err) < 0)
+        return -1;
+    filter_add(&filter, (struct state_where)STATE_TEXT("status", "BackedUp"));
+    filter_add(&filter,
+               (struct state_where)STATE_TEXT("verify_status", "Damaged"));
+    query = filter_query(&filter);
+    if (state_backup_list(call_tx(call), &query, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++)
+        add_problem(problems, "Backup", rows.items[i].uuid, rows.items[i].name,
+                    rows.items[i].verify_problem);
+    return 0;
+}
+
+static int
 add_jobs(struct call *call, json_t *status, struct error *err)
 {
     AUTO_FILTER struct filter filter = {.has_id = true};
@@ -129,18 +155,29 @@ add_jobs(struct call *call, json_t *status, struct error *err)
 
 /* -- for administrators -------------------------------------------------- */
 
+/* The hook is there when libvirt can run it and it looks at our holds. */
+static bool
+has_hook(const struct api *api)
+{
+    AUTO_FREE char *text = NULL;
+    struct error ignored = ERROR_INIT;
+
+    return access(api->hook, X_OK) == 0 &&
+           fd_read_file(api->hook, HOOK_MAX, &text, NULL, &ignored) == 0 &&
+           (api->hold_dir == NULL || strstr(text, api->hold_dir) != NULL);
+}
+
 static void
 add_hypervisor(struct call *call, const struct probe_facts *facts,
                json_t *status, json_t *problems)
 {
     const struct hv_facts *hv = &facts->hypervisor;
-    const char *hook = call->api->hook;
     json_t *object = object_new();
 
     object_set(status, "hypervisor", object);
     object_set_bool(object, "reachable", facts->known);
-    if (hook != NULL)
-        object_set_bool(object, "hookinstalled", access(hook, X_OK) == 0);
+    if (call->api->hook != NULL)
+        object_set_bool(object, "hookinstalled", has_hook(call->api));
     if (!facts->known) {
         add_problem(problems, "Host", NULL, NULL,
                     "the hypervisor does not answer");
@@ -191,6 +228,33 @@ add_place(json_t *list, json_t *problems, const char *kind,
     object_set_bool(object, "writable", store->is_writable);
 }
 
+/* The last pass over a store, or the one that runs. */
+static int
+add_scrub(struct call *call, json_t *list, int64_t store_id, struct error *err)
+{
+    AUTO_STATE(scrub) row = {0};
+    const struct state_where where[] = {STATE_INT("image_store_id", store_id)};
+    int found = state_scrub_find(call_tx(call), where, 1, &row, err);
+    json_t *object;
+
+    if (found <= 0)
+        return found;
+    object = object_new();
+    object_set(json_array_get(list, json_array_size(list) - 1), "scrub",
+               object);
+    object_set_text(object, "status", row.status);
+    object_set_date(object, "started", row.started);
+    if (row.completed != 0)
+        object_set_date(object, "completed", row.completed);
+    object_set_number(object, "filesdone", row.files_done);
+    object_set_number(object, "filestotal", row.files_total);
+    object_set_number(object, "bytesdone", row.bytes_done);
+    object_set_number(object, "bytestotal", row.bytes_total);
+    object_set_number(object, "findings", row.findings);
+    object_set_text(object, "problem", row.problem);
+    return 0;
+}
+
 static int
 add_stores(struct call *call, const struct probe_facts *facts, json_t *status,
            json_t *problems, struct error *err)
@@ -209,6 +273,8 @@ add_stores(struct call *call, const struct probe_facts *facts, json_t *status,
         add_place(list, problems, "ImageStore",
                   &(struct place){row->id, row->uuid, row->name, row->path},
                   &facts->image_stores);
+        if (add_scrub(call, list, row->id, err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -242,6 +308,10 @@ add_world(struct call *call, const struct probe_facts *facts, json_t *status,
     if (!call_is_root(call))
         return 0;
     add_hypervisor(call, facts, status, problems);
+    if (facts->disks != NULL)
+        object_set(status, "disk", json_incref(facts->disks));
+    if (facts->clock_known)
+        object_set_bool(status, "clocksynchronized", facts->clock_is_kept);
     if (add_stores(call, facts, status, problems, err) < 0)
         return -1;
     return add_pools(call, facts, status, problems, err);
@@ -252,11 +322,11 @@ status_get(struct call *call, json_t *body, struct error *err)
 {
     AUTO_JSON json_t *problems = object_new_array();
     json_t *status = object_new();
-    struct probe_facts facts = {.known = false};
+    AUTO_PROBE_FACTS struct probe_facts facts = {.known = false};
 
     /* Nothing of the database is held while the world is asked. */
     if (call_is_root(call))
-        probe_ask(call->api->probe, &facts);
+        probe_ask(call->api->probe, call_flag(call, "examine", false), &facts);
     object_set(body, "status", status);
     object_set_text(status, "version", call->api->version);
     object_set_date(status, "started", call->api->started);
@@ -265,8 +335,15 @@ status_get(struct call *call, json_t *body, struct error *err)
         add_world(call, &facts, status, problems, err) < 0 ||
         add_machines(call, status, problems, err) < 0 ||
         add_snapshots(call, problems, err) < 0 ||
-        add_jobs(call, status, err) < 0)
+        add_backups(call, problems, err) < 0 || add_jobs(call, status, err) < 0)
         return -1;
     object_set(status, "problem", json_incref(problems));
     return 0;
+}
+
+int
+status_self_test(struct call *call, struct ticket *ret_ticket,
+                 struct error *err)
+{
+    return request_self_test(call->engine, &call->caller, ret_ticket, err);
 }

@@ -7,6 +7,7 @@
 #include "api/object.h"
 #include "api/resources.h"
 #include "engine/accounts.h"
+#include "engine/limits.h"
 
 #include <string.h>
 #include <strings.h>
@@ -165,6 +166,30 @@ account_users(struct refs *refs, int64_t account_id)
     return list;
 }
 
+static int64_t
+count_of(struct refs *refs, int64_t account_id, enum limit_kind kind)
+{
+    struct error err = ERROR_INIT;
+    int64_t count = 0;
+
+    if (limits_count(refs->tx, account_id, kind, &count, &err) < 0)
+        refs_keep(refs, &err);
+    return count;
+}
+
+/* What it has, as its limits count. */
+static void
+set_totals(struct refs *refs, json_t *object, int64_t account_id)
+{
+    double bytes = (double)count_of(refs, account_id, LIMIT_PRIMARY_STORAGE);
+
+    object_set_number(object, "vmtotal", count_of(refs, account_id, LIMIT_VM));
+    object_set_number(object, "volumetotal",
+                      count_of(refs, account_id, LIMIT_VOLUME));
+    object_set(object, "primarystoragetotal",
+               json_real(bytes / (double)((int64_t)1 << 30)));
+}
+
 static json_t *
 account_object(struct refs *refs, const struct state_account *account)
 {
@@ -177,6 +202,7 @@ account_object(struct refs *refs, const struct state_account *account)
     object_set_text(object, "state", account->state);
     object_set_date(object, "created", account->created);
     object_set(object, "user", account_users(refs, account->id));
+    set_totals(refs, object, account->id);
     return object;
 }
 

@@ -70,6 +70,18 @@ set_vm(struct refs *refs, json_t *object, int64_t vm_id)
     object_set_text(object, "virtualmachinename", vm->name);
 }
 
+static void
+set_memory(json_t *object, const struct state_vm_snapshot *snapshot)
+{
+    if (snapshot->memory_path != NULL) {
+        object_set_number(object, "memorysize", snapshot->memory_size);
+        if (snapshot->memory_pause_ms >= 0)
+            object_set_number(object, "pause", snapshot->memory_pause_ms);
+    }
+    if (snapshot->nvram_path != NULL)
+        object_set_bool(object, "nvram", true);
+}
+
 json_t *
 vm_snapshots_object(struct refs *refs, const struct state_vm_snapshot *snapshot)
 {
@@ -85,6 +97,7 @@ vm_snapshots_object(struct refs *refs, const struct state_vm_snapshot *snapshot)
     set_parent(refs, object, snapshot->parent_id);
     object_set_bool(object, "current", snapshot->is_current != 0);
     users_set_owner(refs, object, snapshot->account_id, snapshot->domain_id);
+    set_memory(object, snapshot);
     object_set_text(object, "problem", snapshot->problem);
     object_set(object, "tags", object_new_array());
     object_set_date(object, "created", snapshot->created);
@@ -189,9 +202,9 @@ int
 vm_snapshots_revert(struct call *call, struct ticket *ret_ticket,
                     struct error *err)
 {
-    return request_vm_snapshot_revert(call->engine, &call->caller,
-                                      call_text(call, "vmsnapshotid"),
-                                      ret_ticket, err);
+    return request_vm_snapshot_revert(
+        call->engine, &call->caller, call_text(call, "vmsnapshotid"),
+        call_flag(call, "changepower", false), ret_ticket, err);
 }
 
 int

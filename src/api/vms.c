@@ -159,3 +159,27 @@ vms_settle(struct call *call, struct ticket *ret_ticket, struct error *err)
     return request_vm_settle(call->engine, &call->caller, call_text(call, "id"),
                              ret_ticket, err);
 }
+
+int
+vms_destroy(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    return request_vm_destroy(
+        call->engine, &call->caller, call_text(call, "id"),
+        call_flag(call, "expunge", false), ret_ticket, err);
+}
+
+int
+vms_recover(struct call *call, json_t *body, struct error *err)
+{
+    AUTO_STATE(vm) row = {0};
+    int64_t id;
+
+    if (request_vm_recover(call->engine, &call->caller, call_text(call, "id"),
+                           err) < 0 ||
+        call_read(call, err) < 0 ||
+        find_required(call, "id", find_vm, &id, err) < 0 ||
+        state_vm_get(call_tx(call), id, &row, err) < 0)
+        return -1;
+    object_set(body, "virtualmachine", vms_object(call->refs, &row));
+    return 0;
+}

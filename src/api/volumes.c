@@ -5,7 +5,9 @@
 #include "api/resources.h"
 #include "base/memory.h"
 #include "base/path.h"
+#include "engine/requests.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Deeper chains are counted no further; none of ours gets there. */
@@ -74,8 +76,8 @@ set_vm(struct refs *refs, json_t *object, const struct state_volume *volume)
     object_set_text(object, "vmstate", vms_state(vm));
 }
 
-static json_t *
-volume_object(struct refs *refs, const struct state_volume *volume)
+json_t *
+volumes_object(struct refs *refs, const struct state_volume *volume)
 {
     json_t *object = object_new();
 
@@ -160,7 +162,117 @@ volumes_list(struct call *call, struct listing *listing, struct error *err)
         if (is_on_host(call->refs, volume, host_id) &&
             listing_wants(listing, volume->name != NULL ? volume->name : "",
                           NULL))
-            listing_add(listing, volume_object(call->refs, volume));
+            listing_add(listing, volumes_object(call->refs, volume));
     }
+    return 0;
+}
+
+/* -- what can be done with them ------------------------------------------ */
+
+/* The parameter "size", GiB, in bytes. */
+static int
+wanted_size(const struct call *call, uint64_t *ret_bytes, struct error *err)
+{
+    int64_t gib = call_number(call, "size", 0);
+
+    if (gib <= 0 || gib > INT64_MAX >> 32)
+        return error_set(err, ERROR_INVALID,
+                         "invalid parameter 'size': %lld GiB is no size of a "
+                         "volume",
+                         (long long)gib);
+    *ret_bytes = (uint64_t)gib << 30;
+    return 0;
+}
+
+int
+volumes_create(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    struct request_volume args = {.name = call_text(call, "name")};
+    int64_t zone_id;
+
+    if (call_has(call, "zoneid") &&
+        (call_read(call, err) < 0 ||
+         find_required(call, "zoneid", find_zone, &zone_id, err) < 0))
+        return -1;
+    if (args.name == NULL)
+        args.name = "DATA";
+    if (wanted_size(call, &args.size, err) < 0)
+        return -1;
+    return request_volume_create(call->engine, &call->caller, &args, ret_ticket,
+                                 err);
+}
+
+int
+volumes_attach(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    return request_volume_attach(
+        call->engine, &call->caller, call_text(call, "id"),
+        call_text(call, "virtualmachineid"), call_number(call, "deviceid", -1),
+        ret_ticket, err);
+}
+
+/* The volume at that place of the machine. */
+static int
+find_by_device(struct call *call, char ret_uuid[UUID_TEXT_SIZE],
+               struct error *err)
+{
+    AUTO_STATE(volume) row = {0};
+    int64_t vm_id;
+
+    if (!call_has(call, "virtualmachineid") || !call_has(call, "deviceid"))
+        return error_set(err, ERROR_INVALID,
+                         "give id, or virtualmachineid and deviceid");
+    if (call_read(call, err) < 0 ||
+        find_required(call, "virtualmachineid", find_vm, &vm_id, err) < 0)
+        return -1;
+    {
+        const struct state_where where[] = {
+            STATE_INT("vm_id", vm_id),
+            STATE_INT("device_id", call_number(call, "deviceid", 0)),
+            STATE_LIVING};
+
+        if (state_volume_find(call_tx(call), where, 3, &row, err) <= 0)
+            return err->code != ERROR_NONE
+                       ? -1
+                       : error_set(err, ERROR_NOT_FOUND,
+                                   "the machine has no volume with that "
+                                   "deviceid");
+    }
+    (void)snprintf(ret_uuid, UUID_TEXT_SIZE, "%s", row.uuid);
+    return 0;
+}
+
+int
+volumes_detach(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+    const char *id = call_text(call, "id");
+
+    if (id == NULL && find_by_device(call, uuid, err) < 0)
+        return -1;
+    return request_volume_detach(call->engine, &call->caller,
+                                 id != NULL ? id : uuid, ret_ticket, err);
+}
+
+int
+volumes_resize(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    uint64_t bytes;
+
+    if (wanted_size(call, &bytes, err) < 0)
+        return -1;
+    return request_volume_resize(call->engine, &call->caller,
+                                 call_text(call, "id"), bytes, ret_ticket, err);
+}
+
+int
+volumes_delete(struct call *call, json_t *body, struct error *err)
+{
+    struct ticket ticket;
+
+    if (request_volume_delete(call->engine, &call->caller,
+                              call_text(call, "id"), &ticket, err) < 0)
+        return -1;
+    object_set_bool(body, "success", true);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "api/resources.h"
 
 #include "base/memory.h"
+#include "engine/requests.h"
 
 #include <string.h>
 #include <strings.h>
@@ -313,4 +314,17 @@ image_stores_list(struct call *call, struct listing *listing, struct error *err)
             listing_add(listing, store_object(call->refs, store));
     }
     return 0;
+}
+
+int
+image_stores_scrub(struct call *call, struct ticket *ret_ticket,
+                   struct error *err)
+{
+    int64_t id = 0;
+
+    if (call_read(call, err) < 0 ||
+        find_required(call, "id", find_image_store, &id, err) < 0)
+        return -1;
+    return request_scrub(call->engine, &call->caller, call_text(call, "id"),
+                         ret_ticket, err);
 }

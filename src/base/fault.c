@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fault.h"
 
+#include "base/log.h"
+#include "base/memory.h"
 #include "base/parse.h"
 
 #include <errno.h>
@@ -49,8 +51,13 @@ fault_hit(const char *name)
         }
     }
     (void)pthread_mutex_unlock(&armed.lock);
+    log_debug("fault", "fault-point", "name=%s", name);
     if (!fire)
         return false;
+    if (action == FAULT_STOP) {
+        (void)kill(getpid(), SIGSTOP);
+        return false;
+    }
     if (action == FAULT_KILL) {
         (void)kill(getpid(), SIGKILL);
         for (;;)
@@ -108,34 +115,61 @@ fault_fired_name(void)
     return fault_fired() ? armed.fired_name : NULL;
 }
 
+static int
+malformed(const char *text, const char *why, struct error *err)
+{
+    return error_set(err, ERROR_INVALID, "VARVE_FAULT '%s': %s", text, why);
+}
+
+/* What stands behind the name: ":n", ":action", or both in this order. */
+static int
+parse_rest(const char *text, const char *rest, uint64_t *ret_nth,
+           enum fault_action *ret_action, struct error *err)
+{
+    static const struct {
+        const char *text;
+        enum fault_action action;
+    } actions[] = {
+        {":kill", FAULT_KILL}, {":stop", FAULT_STOP}, {":count", FAULT_COUNT}};
+    size_t length = strlen(rest);
+    char number[24];
+
+    *ret_nth = 1;
+    *ret_action = FAULT_FAIL;
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+        if (has_suffix(rest, actions[i].text)) {
+            *ret_action = actions[i].action;
+            length -= strlen(actions[i].text);
+        }
+    }
+    if (length == 0)
+        return 0;
+    if (length > sizeof(number))
+        return malformed(text, "bad number", err);
+    (void)snprintf(number, sizeof(number), "%.*s", (int)length - 1, rest + 1);
+    if (parse_u64(number, ret_nth, err) < 0)
+        return error_prefix(err, "VARVE_FAULT '%s'", text);
+    return 0;
+}
+
 int
 fault_init(struct error *err)
 {
     const char *text = getenv("VARVE_FAULT");
     char name[64];
     const char *colon;
-    uint64_t nth = 1;
-    enum fault_action action = FAULT_FAIL;
+    uint64_t nth;
+    enum fault_action action;
 
     if (text == NULL || *text == '\0')
         return 0;
     colon = strchrnul(text, ':');
     if (colon == text || (size_t)(colon - text) >= sizeof(name))
-        return error_set(err, ERROR_INVALID, "VARVE_FAULT '%s': bad name",
-                         text);
+        return malformed(text, "bad name", err);
     memcpy(name, text, (size_t)(colon - text));
     name[colon - text] = '\0';
-    if (has_suffix(colon, ":kill"))
-        action = FAULT_KILL;
-    if (*colon == ':' && strcmp(colon, ":kill") != 0) {
-        char number[24];
-        const char *end = strchrnul(colon + 1, ':');
-
-        (void)snprintf(number, sizeof(number), "%.*s", (int)(end - colon - 1),
-                       colon + 1);
-        if (parse_u64(number, &nth, err) < 0)
-            return error_prefix(err, "VARVE_FAULT '%s'", text);
-    }
+    if (parse_rest(text, colon, &nth, &action, err) < 0)
+        return -1;
     fault_arm(name, nth, action);
     return 0;
 }

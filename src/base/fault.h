@@ -11,8 +11,11 @@
  * Between any two steps that touch storage, the hypervisor or the database
  * there is a point; the fault suite walks all of them.
  *
- * Environment: VARVE_FAULT=name[:n][:kill] arms the n-th pass (from 1) of
- * one point; name "*" counts the passes of all points.
+ * Environment: VARVE_FAULT=name[:n][:kill|:stop|:count] arms the n-th pass
+ * (from 1) of one point; name "*" counts the passes of all points.  With stop
+ * the process stops itself there (SIGSTOP) and goes on when it is told to, so
+ * that something else can be killed at that moment.  With VARVE_DEBUG=fault
+ * every pass is logged.
  *
  * Threads:    fault_here() may be called by any; arming is for one thread
  *             before the others start.
@@ -29,7 +32,8 @@
 enum fault_action {
     FAULT_COUNT, /* count the passes and do nothing */
     FAULT_FAIL,
-    FAULT_KILL
+    FAULT_KILL,
+    FAULT_STOP
 };
 
 extern bool fault_enabled;

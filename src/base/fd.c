@@ -186,12 +186,15 @@ fd_unlink(const char *path, struct error *err)
 {
     if (fault_here("fd.unlink"))
         return error_set_errno(err, errno, "unlink '%s'", path);
-    if (unlink(path) < 0) {
-        if (errno == ENOENT)
-            return 0;
+    /* Gone already: who removed it may have died before it was durable. */
+    if (unlink(path) < 0 && errno != ENOENT)
         return error_set_errno(err, errno, "unlink '%s'", path);
-    }
-    return fd_sync_parent(path, err);
+    if (fd_sync_parent(path, err) == 0)
+        return 0;
+    if (err->code != ERROR_NOT_FOUND)
+        return -1;
+    error_clear(err); /* with its directory: nothing is left to sync */
+    return 0;
 }
 
 bool
@@ -202,10 +205,24 @@ fd_exists(const char *path)
     return lstat(path, &about) == 0;
 }
 
+/* The name of a directory that was there: whoever made it may have died
+ * before it was durable.  Where we may not look nobody of us made it. */
+static int
+sync_existing(const char *path, struct error *err)
+{
+    if (fd_sync_parent(path, err) == 0)
+        return 0;
+    if (err->sys != EACCES)
+        return -1;
+    error_clear(err);
+    return 0;
+}
+
 int
 fd_make_directories(const char *path, mode_t mode, struct error *err)
 {
     AUTO_FREE char *partial = xstrdup(path);
+    AUTO_FREE char *existing = NULL;
 
     for (char *end = partial; *end != '\0';) {
         char kept;
@@ -219,10 +236,14 @@ fd_make_directories(const char *path, mode_t mode, struct error *err)
                 return -1;
         } else if (errno != EEXIST) {
             return error_set_errno(err, errno, "make directory '%s'", partial);
+        } else {
+            free(existing);
+            existing = xstrdup(partial);
         }
         *end = kept;
     }
-    return 0;
+    /* One that died in here died at the deepest: above it all is durable. */
+    return existing != NULL ? sync_existing(existing, err) : 0;
 }
 
 int

@@ -71,14 +71,15 @@ int fd_sync_parent(const char *path, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 
 /* Unlink; that it is gone already is success.  The name's removal is made
- * durable. */
+ * durable, also when another call removed it. */
 int fd_unlink(const char *path, struct error *err) MUST_CHECK NONNULL(1, 2);
 
 /* True when something of this name exists (links are not followed). */
 bool fd_exists(const char *path) NONNULL(1);
 
 /* Make a directory and its parents; existing ones are left as they are.
- * Every new name is durable when it returns 0. */
+ * Every name is durable when it returns 0, also those that a call which failed
+ * or was killed has left. */
 int fd_make_directories(const char *path, mode_t mode, struct error *err)
     MUST_CHECK NONNULL(1, 3);
 

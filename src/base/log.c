@@ -62,6 +62,12 @@ log_debug_is_on(const char *module)
     return false;
 }
 
+const char *
+log_context(void)
+{
+    return thread_context;
+}
+
 void
 log_set_context(const char *context)
 {

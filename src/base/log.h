@@ -49,6 +49,9 @@ bool log_debug_is_on(const char *module) NONNULL(1);
  */
 void log_set_context(const char *context) NONNULL(1);
 
+/* The text that is set, until it is set again. */
+const char *log_context(void);
+
 /* Lines below this level are dropped; LOG_LEVEL_INFO at start. */
 void log_set_level(enum log_level level);
 

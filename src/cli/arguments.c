@@ -120,6 +120,7 @@ static void
 give(struct arguments *arguments, const struct commands_option *option,
      const char *value)
 {
+    assert(option != NULL);
     /* The last one of a name counts. */
     for (size_t i = 0; i < arguments->option_count; i++) {
         if (arguments->options[i].option == option) {

@@ -2,7 +2,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/format.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 #include "cli/wait.h"
 
@@ -40,6 +40,9 @@ static const struct output_field lines[] = {
     {"had changed", "byteschanged", OUTPUT_BYTES, true},
     {"compression", "compressionstatus", OUTPUT_TEXT, true},
     {"validation", "validationstatus", OUTPUT_TEXT, true},
+    {"verified", "verifystatus", OUTPUT_TEXT, true},
+    {"damage", "verifyproblem", OUTPUT_TEXT, true},
+    {"verified at", "verified", OUTPUT_TIME, true},
     {.title = NULL},
 };
 
@@ -61,8 +64,8 @@ static const struct output_view volume_view = {volume_columns, "uuid", "name"};
 static int
 find(struct cli *cli, json_t **ret_backup, struct error *err)
 {
-    return lookup_backup(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
-                         ret_backup, err);
+    return named_backup(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
+                        ret_backup, err);
 }
 
 int
@@ -74,16 +77,16 @@ backup_list(struct cli *cli, struct error *err)
     json_auto_t *offering = NULL;
     json_auto_t *items = NULL;
 
-    if ((vm_name != NULL && lookup_vm(cli, vm_name, &vm, err) < 0) ||
+    if ((vm_name != NULL && named_vm(cli, vm_name, &vm, err) < 0) ||
         (offering_name != NULL &&
-         lookup_offering(cli, offering_name, &offering, err) < 0))
+         named_offering(cli, offering_name, &offering, err) < 0))
         return -1;
     if (client_list(cli->client, "listBackups", "backup",
                     json_pack("{s:s, s:s*, s:s*}", "listall", "true",
                               "virtualmachineid",
-                              vm != NULL ? lookup_id(vm) : NULL,
+                              vm != NULL ? named_id(vm) : NULL,
                               "backupofferingid",
-                              offering != NULL ? lookup_id(offering) : NULL),
+                              offering != NULL ? named_id(offering) : NULL),
                     &items, err) < 0)
         return -1;
     output_list(cli, &view, items);
@@ -142,7 +145,7 @@ show_made(struct cli *cli, const char *id, struct error *err)
     json_int_t bytes;
     bool is_full;
 
-    if (lookup_backup(cli, id, NULL, &backup, err) < 0)
+    if (named_backup(cli, id, NULL, &backup, err) < 0)
         return -1;
     if (!output_is_for_people(cli)) {
         output_object(cli, &whole, backup);
@@ -166,12 +169,12 @@ backup_create(struct cli *cli, struct error *err)
     json_t *params;
     int ended;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
         return -1;
     params = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*}", "virtualmachineid",
-                       lookup_id(vm), "name", cli_operand(cli, 1),
-                       "description", cli_option(cli, "--description"),
-                       "quiescevm", cli_true(cli, "--quiesce"), "isolated",
+                       named_id(vm), "name", cli_operand(cli, 1), "description",
+                       cli_option(cli, "--description"), "quiescevm",
+                       cli_true(cli, "--quiesce"), "isolated",
                        cli_true(cli, "--isolated"));
     ended = wait_run(cli, "createBackup", params, &outcome, err);
     if (ended <= 0)
@@ -189,7 +192,7 @@ run(struct cli *cli, json_t *backup, const char *command, const char *done,
         commands_find_option(cli->arguments.command, "--forced") != NULL;
     int ended =
         wait_run(cli, command,
-                 json_pack("{s:s, s:s*}", "id", lookup_id(backup), "forced",
+                 json_pack("{s:s, s:s*}", "id", named_id(backup), "forced",
                            can_force ? cli_true(cli, "--forced") : NULL),
                  &outcome, err);
 
@@ -232,9 +235,108 @@ backup_delete(struct cli *cli, struct error *err)
     return run(cli, backup, "deleteBackup", "is deleted", err);
 }
 
+/* -- folding ------------------------------------------------------------- */
+
+static json_int_t
+number(json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void
+say_folded(struct cli *cli, json_t *backup, json_t *result)
+{
+    char size[FORMAT_SIZE];
+    char freed[FORMAT_SIZE];
+    json_int_t kept = number(result, "fileskept");
+
+    cli_say(cli, "backup '%s' of machine '%s' is folded: %s, %s freed",
+            output_field(backup, "name"),
+            output_field(backup, "virtualmachinename"),
+            format_size((uint64_t)number(result, "size"), size),
+            format_size((uint64_t)number(result, "bytesfreed"), freed));
+    if (kept > 0)
+        cli_say(cli,
+                "%" JSON_INTEGER_FORMAT
+                " files of the chain stay: other backups need them",
+                kept);
+}
+
+int
+backup_fold(struct cli *cli, struct error *err)
+{
+    AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
+    const char *from_name = cli_option(cli, "--from");
+    json_auto_t *backup = NULL;
+    json_auto_t *from = NULL;
+    int ended;
+
+    if (find(cli, &backup, err) < 0 ||
+        (from_name != NULL &&
+         named_backup(cli, from_name, cli_option(cli, "--vm"), &from, err) < 0))
+        return -1;
+    ended =
+        wait_run(cli, "foldBackup",
+                 json_pack("{s:s, s:s*, s:s*}", "id", named_id(backup),
+                           "frombackupid", from != NULL ? named_id(from) : NULL,
+                           "verify", cli_true(cli, "--verify")),
+                 &outcome, err);
+    if (ended <= 0)
+        return ended;
+    if (output_is_for_people(cli)) {
+        say_folded(cli, backup, outcome.result);
+        return 0;
+    }
+    return show_made(cli, named_id(backup), err);
+}
+
 /* -- verifying ----------------------------------------------------------- */
 
-/* "mismatches" are volumes: objects or ids. */
+/* Backups that rest on the damaged file: those that are lost, or those that
+ * are good all the same. */
+static void
+say_backups(struct cli *cli, const char *title, json_t *backups, bool damaged)
+{
+    size_t index;
+    json_t *item;
+
+    json_array_foreach(backups, index, item)
+    {
+        if (json_is_true(json_object_get(item, "damaged")) != damaged)
+            continue;
+        cli_say(cli, "  %s backup '%s' of machine '%s', id %s", title,
+                output_field(item, "name"),
+                output_field(item, "virtualmachinename"),
+                output_field(item, "id"));
+    }
+}
+
+static void
+say_mismatch(struct cli *cli, json_t *item)
+{
+    json_t *backups = json_object_get(item, "backups");
+    const char *text = output_field(item, "text");
+    bool is_index = json_is_true(json_object_get(item, "index"));
+
+    cli_say(cli, "volume %s: '%s' is damaged", output_field(item, "volumeid"),
+            output_field(item, "file"));
+    if (is_index)
+        cli_say(cli,
+                "  %" JSON_INTEGER_FORMAT
+                " blocks of 64 KiB cannot be proved; they may be good",
+                number(item, "blocks"));
+    else
+        cli_say(cli,
+                "  %" JSON_INTEGER_FORMAT
+                " blocks of 64 KiB are lost, the first at offset "
+                "%" JSON_INTEGER_FORMAT " of the disk",
+                number(item, "blocks"), number(item, "offset"));
+    if (text[0] != '\0')
+        cli_say(cli, "  %s", text);
+    say_backups(cli, is_index ? "unproved:" : "damaged:", backups, true);
+    say_backups(cli, "still good:", backups, false);
+}
+
 static void
 say_mismatches(struct cli *cli, json_t *result)
 {
@@ -243,11 +345,10 @@ say_mismatches(struct cli *cli, json_t *result)
 
     json_array_foreach(json_object_get(result, "mismatches"), index, item)
     {
-        const char *id = json_is_string(item) ? json_string_value(item)
-                                              : output_field(item, "volumeid");
-
-        cli_say(cli, "volume %s is not what was backed up", id);
+        say_mismatch(cli, item);
     }
+    cli_say(cli, "Everything else was read and is good. Restore from a backup "
+                 "that is good, and take a new one: it will be full.");
 }
 
 int
@@ -264,9 +365,8 @@ backup_verify(struct cli *cli, struct error *err)
     if (find(cli, &backup, err) < 0)
         return -1;
     name = output_field(backup, "name");
-    ended =
-        wait_run(cli, "verifyBackup",
-                 json_pack("{s:s}", "id", lookup_id(backup)), &outcome, err);
+    ended = wait_run(cli, "verifyBackup",
+                     json_pack("{s:s}", "id", named_id(backup)), &outcome, err);
     if (ended <= 0)
         return ended;
     if (!output_is_for_people(cli)) {
@@ -278,8 +378,7 @@ backup_verify(struct cli *cli, struct error *err)
     }
     if (json_is_false(json_object_get(outcome.result, "valid"))) {
         say_mismatches(cli, outcome.result);
-        return error_set(err, ERROR_CORRUPT,
-                         "backup '%s' does not have its content roots", name);
+        return error_set(err, ERROR_CORRUPT, "backup '%s' is damaged", name);
     }
     cli_say(cli, "backup '%s' is what was backed up", name);
     return 0;

@@ -81,6 +81,8 @@ cli_confirm(struct cli *cli, struct error *err, const char *question, ...)
         answer[strcspn(answer, "\n")] = '\0';
         if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0)
             return 0;
+    } else {
+        (void)fputc('\n', stderr); /* Ctrl-D left the question's line open */
     }
     return error_set(err, ERROR_CANCELLED, "nothing was done");
 }

@@ -137,6 +137,7 @@ struct source {
 
 static const struct source sources[] = {
     {"VM", "listVirtualMachines", "virtualmachine", "name"},
+    {"VOLUME", "listVolumes", "volume", "name"},
     {"SNAPSHOT", "listVMSnapshot", "vmSnapshot", "displayname"},
     {"BACKUP", "listBackups", "backup", "name"},
     {"OFFERING", "listBackupOfferings", "backupoffering", "name"},

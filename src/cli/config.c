@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 
 #include <string.h>
@@ -25,11 +25,11 @@ make_params(struct cli *cli, const char *name, const char *value,
     const char *zone_name = cli_option(cli, "--zone");
     json_auto_t *zone = NULL;
 
-    if (zone_name != NULL && lookup_zone(cli, zone_name, &zone, err) < 0)
+    if (zone_name != NULL && named_zone(cli, zone_name, &zone, err) < 0)
         return -1;
     *ret_params =
         json_pack("{s:s*, s:s*, s:s*, s:s*}", "name", name, "value", value,
-                  "zoneid", zone != NULL ? lookup_id(zone) : NULL, "accountid",
+                  "zoneid", zone != NULL ? named_id(zone) : NULL, "accountid",
                   cli_option(cli, "--account"));
     return 0;
 }

@@ -32,6 +32,7 @@ struct doctor {
     struct cli *cli;
     json_t *findings; /* owned array */
     enum level worst;
+    bool is_told; /* something else was printed instead */
 };
 
 static void find_out(struct doctor *doctor, enum level level, const char *check,
@@ -93,8 +94,9 @@ check_hook(struct doctor *doctor, json_t *hypervisor)
     if (!json_is_boolean(installed))
         return;
     find_out(doctor, json_is_true(installed) ? OK : FAULT, "hook",
-             "start varved as root with hook-dir as in varve.conf(5), then "
-             "restart libvirtd once, so that it sees a first hook",
+             "as root: varved --install-hook, then systemctl reload libvirtd, "
+             "so that it sees a first hook; 'varve doctor --self-test' tries "
+             "it",
              json_is_true(installed)
                  ? "the libvirt hook is installed"
                  : "the libvirt hook is not installed: a machine could be "
@@ -212,11 +214,24 @@ check_holds(struct doctor *doctor, json_t *holds)
 static void
 check_disks(struct doctor *doctor, json_t *disks)
 {
+    bool has_warned = false;
     size_t index;
     json_t *disk;
 
     json_array_foreach(disks, index, disk)
     {
+        const char *device = output_field(disk, "device");
+
+        /* Nobody expects these in a backup; they are named, no more. */
+        if (strcmp(device, "cdrom") == 0 || strcmp(device, "floppy") == 0) {
+            find_out(doctor, OK, "disk", NULL,
+                     "'%s' of machine '%s' is left out: %s",
+                     output_field(disk, "target"),
+                     output_field(disk, "virtualmachinename"),
+                     output_field(disk, "reason"));
+            continue;
+        }
+        has_warned = true;
         find_out(doctor, WARNING, "disk",
                  "leave it out of what you rely on, or give the machine a "
                  "disk in a qcow2 or raw file",
@@ -225,7 +240,7 @@ check_disks(struct doctor *doctor, json_t *disks)
                  output_field(disk, "virtualmachinename"),
                  output_field(disk, "reason"));
     }
-    if (json_is_array(disks) && json_array_size(disks) == 0)
+    if (json_is_array(disks) && !has_warned)
         find_out(doctor, OK, "disks", NULL,
                  "every disk of every machine can be kept");
 }
@@ -296,18 +311,80 @@ finish(struct doctor *doctor)
 
 /* -- a throw-away guest -------------------------------------------------- */
 
+/* A line of the daemon's report as a finding; what was skipped because of
+ * another step is none. */
+static void
+find_step(struct doctor *doctor, json_t *step)
+{
+    const char *state = output_field(step, "state");
+    const char *text = output_field(step, "text");
+    json_int_t ms = json_integer_value(json_object_get(step, "milliseconds"));
+    enum level level = strcmp(state, "failed") == 0    ? FAULT
+                       : strcmp(state, "warning") == 0 ? WARNING
+                                                       : OK;
+    char duration[FORMAT_SIZE];
+    json_t *finding;
+
+    if (strcmp(state, "skipped") == 0)
+        return;
+    find_out(doctor, level, "self-test", output_field(step, "remedy"),
+             "self-test, %s (%s)%s%s", output_field(step, "name"),
+             format_duration(ms, duration), *text != '\0' ? ": " : "", text);
+    finding =
+        json_array_get(doctor->findings, json_array_size(doctor->findings) - 1);
+    (void)json_object_set_new(finding, "step",
+                              json_string(output_field(step, "name")));
+    (void)json_object_set_new(finding, "milliseconds", json_integer(ms));
+}
+
+/* What the job said of its steps; false when it never came to them. */
+static bool
+find_steps(struct doctor *doctor, json_t *result)
+{
+    json_t *steps =
+        json_object_get(json_object_get(result, "selftest"), "step");
+    size_t index;
+    json_t *step;
+
+    json_array_foreach(steps, index, step)
+    {
+        find_step(doctor, step);
+    }
+    return json_array_size(steps) > 0;
+}
+
+/* The steps of a test that failed: the one that did is among them. */
+static bool
+find_failed_steps(struct doctor *doctor, const char *job)
+{
+    json_auto_t *answer = NULL;
+    struct error ignored = ERROR_INIT;
+
+    return *job != '\0' &&
+           client_call(doctor->cli->client, "queryAsyncJobResult",
+                       json_pack("{s:s}", "jobid", job), &answer,
+                       &ignored) == 0 &&
+           find_steps(doctor, json_object_get(answer, "jobresult"));
+}
+
 static int
 self_test(struct doctor *doctor, struct error *err)
 {
-    json_auto_t *answer = NULL;
+    AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
+    int ended = wait_run(doctor->cli, "selfTest", json_object(), &outcome, err);
 
-    if (client_call(doctor->cli->client, "selfTest", json_object(), &answer,
-                    err) == 0) {
-        find_out(doctor, OK, "self-test", NULL,
-                 "a snapshot and a backup of a throw-away guest were restored");
+    doctor->is_told = ended == 0; /* --no-wait */
+    if (ended == 0)
+        return 0;
+    if (ended > 0) {
+        (void)find_steps(doctor, outcome.result);
         return 0;
     }
-    if (err->code != ERROR_UNSUPPORTED)
+    if (find_failed_steps(doctor, outcome.job)) {
+        error_clear(err);
+        return 0;
+    }
+    if (err->code != ERROR_UNSUPPORTED || *outcome.job != '\0')
         return -1;
     error_clear(err);
     find_out(doctor, WARNING, "self-test",
@@ -356,7 +433,7 @@ doctor_run(struct cli *cli, struct error *err)
     struct doctor doctor = {.cli = cli, .findings = json_array()};
     int result = examine(&doctor, err);
 
-    if (result == 0)
+    if (result == 0 && !doctor.is_told)
         finish(&doctor);
     json_decref(doctor.findings);
     return result;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/parse.h"
 #include "cli/cli.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 #include "cli/when.h"
 
@@ -46,10 +46,10 @@ event_list(struct cli *cli, struct error *err)
 
     if (since != NULL && when_parse(since, date, err) < 0)
         return error_prefix(err, "'--since'");
-    if (vm_name != NULL && lookup_vm(cli, vm_name, &vm, err) < 0)
+    if (vm_name != NULL && named_vm(cli, vm_name, &vm, err) < 0)
         return -1;
     params = json_pack("{s:s, s:s*, s:s*, s:s*}", "listall", "true",
-                       "resourceid", vm != NULL ? lookup_id(vm) : NULL, "level",
+                       "resourceid", vm != NULL ? named_id(vm) : NULL, "level",
                        cli_option(cli, "--level"), "startdate",
                        since != NULL ? date : NULL);
     if (params != NULL && set_limit(cli, params, err) < 0)

@@ -4,7 +4,7 @@
  * how backups are made, the imported one is what machines are given.
  */
 #include "cli/cli.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 #include "cli/wait.h"
 
@@ -68,8 +68,7 @@ import(struct cli *cli, json_t *native, const char *zone_id,
         cli, "importBackupOffering",
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "description",
                   description != NULL ? description : name, "externalid",
-                  lookup_id(native), "zoneid", zone_id,
-                  "allowuserdrivenbackups",
+                  named_id(native), "zoneid", zone_id, "allowuserdrivenbackups",
                   cli_flag(cli, "--admins-only") ? "false" : "true"),
         &outcome, err);
 
@@ -87,21 +86,21 @@ offering_create(struct cli *cli, struct error *err)
     json_auto_t *offering = NULL;
     int ended;
 
-    if (lookup_zone(cli, cli_option(cli, "--zone"), &zone, err) < 0 ||
+    if (named_zone(cli, cli_option(cli, "--zone"), &zone, err) < 0 ||
         make_native(cli, &native, err) < 0)
         return -1;
-    ended = import(cli, native, lookup_id(zone), &offering, err);
+    ended = import(cli, native, named_id(zone), &offering, err);
     if (ended < 0 && err->code != ERROR_CANCELLED &&
         err->code != ERROR_TIMEOUT) {
         struct error ignored = ERROR_INIT; /* the first one tells more */
 
-        delete_native(cli, lookup_id(native), &ignored);
+        delete_native(cli, named_id(native), &ignored);
     }
     if (ended <= 0)
         return ended;
     if (output_is_for_people(cli))
         cli_say(cli, "offering '%s' is made, id %s, of native offering %s",
-                cli_operand(cli, 0), lookup_id(offering), lookup_id(native));
+                cli_operand(cli, 0), named_id(offering), named_id(native));
     else
         output_object(cli, &view, offering);
     return 0;
@@ -130,8 +129,7 @@ add_native(struct cli *cli, json_t *items, struct error *err)
     {
         json_array_foreach(natives, k, native)
         {
-            if (strcmp(lookup_id(native), output_field(item, "externalid")) ==
-                0)
+            if (strcmp(named_id(native), output_field(item, "externalid")) == 0)
                 (void)json_object_update_missing(item, native);
         }
     }
@@ -159,11 +157,11 @@ offering_delete(struct cli *cli, struct error *err)
     json_auto_t *offering = NULL;
     json_auto_t *answer = NULL;
 
-    if (lookup_offering(cli, cli_operand(cli, 0), &offering, err) < 0 ||
+    if (named_offering(cli, cli_operand(cli, 0), &offering, err) < 0 ||
         cli_confirm(cli, err, "Delete backup offering '%s'?",
                     output_field(offering, "name")) < 0 ||
         client_call(cli->client, "deleteBackupOffering",
-                    json_pack("{s:s}", "id", lookup_id(offering)), &answer,
+                    json_pack("{s:s}", "id", named_id(offering)), &answer,
                     err) < 0)
         return -1;
     delete_native(cli, output_field(offering, "externalid"), err);
@@ -185,12 +183,12 @@ offering_assign(struct cli *cli, struct error *err)
     json_auto_t *offering = NULL;
     int ended;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
-        lookup_offering(cli, cli_operand(cli, 1), &offering, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+        named_offering(cli, cli_operand(cli, 1), &offering, err) < 0)
         return -1;
     ended = wait_run(cli, "assignVirtualMachineToBackupOffering",
-                     json_pack("{s:s, s:s}", "virtualmachineid", lookup_id(vm),
-                               "backupofferingid", lookup_id(offering)),
+                     json_pack("{s:s, s:s}", "virtualmachineid", named_id(vm),
+                               "backupofferingid", named_id(offering)),
                      &outcome, err);
     if (ended <= 0)
         return ended;
@@ -209,10 +207,10 @@ offering_remove(struct cli *cli, struct error *err)
     json_auto_t *vm = NULL;
     int ended;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
         return -1;
     ended = wait_run(cli, "removeVirtualMachineFromBackupOffering",
-                     json_pack("{s:s, s:s*}", "virtualmachineid", lookup_id(vm),
+                     json_pack("{s:s, s:s*}", "virtualmachineid", named_id(vm),
                                "forced", cli_true(cli, "--forced")),
                      &outcome, err);
     if (ended <= 0)

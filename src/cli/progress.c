@@ -14,6 +14,9 @@
 #define RATE_MS 500     /* between two looks at the rate */
 #define RATE_WEIGHT 0.3 /* of the newest look */
 #define BAR_COLUMNS 20
+#define BAR_LEAST 8  /* a shorter bar says nothing */
+#define BAR_AROUND 4 /* its brackets, and the space behind */
+#define STEP_LEAST 8 /* of a step that is cut */
 
 void
 progress_begin(struct progress *progress, int64_t now_ms)
@@ -53,46 +56,67 @@ progress_set(struct progress *progress, uint64_t done, uint64_t total,
 }
 
 static void
-add_bar(const struct progress *progress, bool has_boxes, struct strbuf *line)
+add_bar(const struct progress *progress, size_t columns, bool has_boxes,
+        struct strbuf *line)
 {
-    uint64_t filled = BAR_COLUMNS * (progress->done >> 10) /
+    uint64_t filled = columns * (progress->done >> 10) /
                       MAX(progress->total >> 10, (uint64_t)1);
 
     strbuf_addc(line, '[');
-    for (uint64_t i = 0; i < BAR_COLUMNS; i++)
+    for (uint64_t i = 0; i < columns; i++)
         strbuf_adds(line, i < filled ? (has_boxes ? "█" : "#")
                                      : (has_boxes ? "░" : "-"));
     strbuf_adds(line, "]  ");
 }
 
+/* A part of the line goes there whole or not at all: half a number is a wrong
+ * one. */
+static bool
+add_part(struct strbuf *line, const char *part, size_t width)
+{
+    if (terminal_columns(strbuf_text(line)) + terminal_columns(part) > width)
+        return false;
+    strbuf_adds(line, part);
+    return true;
+}
+
 static void
-add_numbers(const struct progress *progress, int64_t now_ms,
+add_numbers(const struct progress *progress, size_t width, int64_t now_ms,
             struct strbuf *line)
 {
+    AUTO_STRBUF struct strbuf part = STRBUF_INIT;
     char done[FORMAT_SIZE];
     char text[FORMAT_SIZE];
 
     if (progress->total == 0) {
-        strbuf_adds(
+        (void)add_part(
             line,
-            format_duration((now_ms - progress->began_ms) / 1000 * 1000, text));
+            format_duration((now_ms - progress->began_ms) / 1000 * 1000, text),
+            width);
         return;
     }
-    strbuf_addf(line, "%3.0f%%  %s of %s",
-                100.0 * (double)progress->done / (double)progress->total,
-                format_size(progress->done, done),
+    strbuf_addf(&part, "%3.0f%%",
+                100.0 * (double)progress->done / (double)progress->total);
+    (void)add_part(line, strbuf_text(&part), width);
+    strbuf_clear(&part);
+    strbuf_addf(&part, "  %s of %s", format_size(progress->done, done),
                 format_size(progress->total, text));
-    if (progress->rate < 1)
+    if (!add_part(line, strbuf_text(&part), width) || progress->rate < 1)
         return;
-    strbuf_addf(line, "  %s/s", format_size((uint64_t)progress->rate, text));
-    if (progress->done < progress->total)
-        strbuf_addf(line, "  %s left",
-                    format_duration(
-                        (int64_t)((double)(progress->total - progress->done) /
+    strbuf_clear(&part);
+    strbuf_addf(&part, "  %s/s", format_size((uint64_t)progress->rate, text));
+    if (!add_part(line, strbuf_text(&part), width) ||
+        progress->done >= progress->total)
+        return;
+    strbuf_clear(&part);
+    strbuf_addf(
+        &part, "  %s left",
+        format_duration((int64_t)((double)(progress->total - progress->done) /
                                   progress->rate) *
                                 1000 +
                             1000,
                         text));
+    (void)add_part(line, strbuf_text(&part), width);
 }
 
 /* As many characters of `text` as fit into `room` columns. */
@@ -121,15 +145,20 @@ progress_line(const struct progress *progress, const char *step, size_t width,
               bool has_boxes, int64_t now_ms, struct strbuf *ret_line)
 {
     AUTO_STRBUF struct strbuf numbers = STRBUF_INIT;
+    size_t rest = strlen(step) > 0 ? strlen(step) + 2 : 0;
+    size_t bar = 0;
     size_t used;
 
-    add_numbers(progress, now_ms, &numbers);
+    add_numbers(progress, width, now_ms, &numbers);
     used = terminal_columns(strbuf_text(&numbers));
-    if (progress->total > 0 && used + BAR_COLUMNS + 4 + strlen(step) <= width)
-        add_bar(progress, has_boxes, ret_line);
-    add_cut(ret_line, strbuf_text(&numbers), width);
+    /* The bar takes what the others leave. */
+    if (progress->total > 0 && used + rest + BAR_AROUND + BAR_LEAST <= width)
+        bar = MIN((size_t)BAR_COLUMNS, width - used - rest - BAR_AROUND);
+    if (bar > 0)
+        add_bar(progress, bar, has_boxes, ret_line);
+    strbuf_adds(ret_line, strbuf_text(&numbers));
     used = terminal_columns(strbuf_text(ret_line));
-    if (*step == '\0' || used + 4 > width)
+    if (*step == '\0' || used + 2 + MIN((size_t)STEP_LEAST, rest - 2) > width)
         return;
     strbuf_adds(ret_line, "  ");
     add_cut(ret_line, step, width - used - 2);

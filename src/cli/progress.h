@@ -36,7 +36,8 @@ void progress_set(struct progress *progress, uint64_t done, uint64_t total,
  *
  *     [########------------]  40%  1.2 GiB of 3.0 GiB  310 MiB/s  6 s left  x
  *
- * What does not fit is left out: the bar first, then the step is cut.
+ * What does not fit is left out: the bar gets shorter and goes, then the step
+ * is cut, then it goes, and last the numbers go, from the right.
  */
 void progress_line(const struct progress *progress, const char *step,
                    size_t width, bool has_boxes, int64_t now_ms,

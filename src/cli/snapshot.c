@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/tree.h"
@@ -12,9 +12,12 @@ static const struct output_field columns[] = {
     {"MACHINE", "virtualmachinename", OUTPUT_TEXT, false},
     {"NAME", "displayname", OUTPUT_TEXT, false},
     {"STATE", "state", OUTPUT_STATE, false},
+    {"TYPE", "type", OUTPUT_TEXT, true},
     {"TAKEN", "created", OUTPUT_TIME, false},
     {"PARENT", "parentName", OUTPUT_TEXT, true},
     {"CURRENT", "current", OUTPUT_YES, true},
+    {"MEMORY", "memorysize", OUTPUT_BYTES, true},
+    {"PAUSE (MS)", "pause", OUTPUT_NUMBER, true},
     {"ID", "id", OUTPUT_TEXT, false},
     {"DESCRIPTION", "description", OUTPUT_TEXT, true},
     {"PROBLEM", "problem", OUTPUT_PROBLEM, true},
@@ -32,6 +35,18 @@ name_of(json_t *snapshot)
     return *name != '\0' ? name : output_field(snapshot, "name");
 }
 
+static void
+say_taken(struct cli *cli, json_t *snapshot, json_t *vm, const char *id)
+{
+    const json_t *pause = json_object_get(snapshot, "pause");
+
+    cli_say(cli, "snapshot '%s' of machine '%s' is taken, id %s",
+            name_of(snapshot), output_field(vm, "name"), id);
+    if (json_is_integer(pause))
+        cli_say(cli, "the guest stood still for %lld ms",
+                (long long)json_integer_value(pause));
+}
+
 int
 snapshot_create(struct cli *cli, struct error *err)
 {
@@ -41,19 +56,19 @@ snapshot_create(struct cli *cli, struct error *err)
     json_t *params;
     int ended;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
         return -1;
-    params = json_pack("{s:s, s:s*, s:s*, s:s*}", "virtualmachineid",
-                       lookup_id(vm), "name", cli_operand(cli, 1),
-                       "description", cli_option(cli, "--description"),
-                       "quiescevm", cli_true(cli, "--quiesce"));
+    params = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*}", "virtualmachineid",
+                       named_id(vm), "name", cli_operand(cli, 1), "description",
+                       cli_option(cli, "--description"), "snapshotmemory",
+                       cli_true(cli, "--memory"), "quiescevm",
+                       cli_true(cli, "--quiesce"));
     ended = wait_run(cli, "createVMSnapshot", params, &outcome, err);
     if (ended <= 0)
         return ended;
     snapshot = json_object_get(outcome.result, "vmsnapshot");
     if (output_is_for_people(cli))
-        cli_say(cli, "snapshot '%s' of machine '%s' is taken, id %s",
-                name_of(snapshot), output_field(vm, "name"), outcome.id);
+        say_taken(cli, snapshot, vm, outcome.id);
     else
         output_object(cli, &view, snapshot);
     return 0;
@@ -67,7 +82,7 @@ list(struct cli *cli, json_t *vm, const char *state, json_t **ret_items,
     return client_list(
         cli->client, "listVMSnapshot", "vmSnapshot",
         json_pack("{s:s, s:s*, s:s*}", "listall", "true", "virtualmachineid",
-                  vm != NULL ? lookup_id(vm) : NULL, "state", state),
+                  vm != NULL ? named_id(vm) : NULL, "state", state),
         ret_items, err);
 }
 
@@ -78,7 +93,7 @@ snapshot_list(struct cli *cli, struct error *err)
     json_auto_t *items = NULL;
     const char *name = cli_operand(cli, 0);
 
-    if ((name != NULL && lookup_vm(cli, name, &vm, err) < 0) ||
+    if ((name != NULL && named_vm(cli, name, &vm, err) < 0) ||
         list(cli, vm, cli_option(cli, "--state"), &items, err) < 0)
         return -1;
     output_list(cli, &view, items);
@@ -93,7 +108,7 @@ snapshot_tree(struct cli *cli, struct error *err)
     json_auto_t *items = NULL;
     json_auto_t *hidden = NULL;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
         list(cli, vm, NULL, &items, err) < 0 ||
         list(cli, vm, "Hidden", &hidden, err) < 0)
         return -1;
@@ -116,8 +131,8 @@ snapshot_revert(struct cli *cli, struct error *err)
     const char *vm;
     int ended;
 
-    if (lookup_snapshot(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
-                        &snapshot, err) < 0)
+    if (named_snapshot(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
+                       &snapshot, err) < 0)
         return -1;
     vm = output_field(snapshot, "virtualmachinename");
     if (cli_confirm(cli, err,
@@ -125,9 +140,11 @@ snapshot_revert(struct cli *cli, struct error *err)
                     "since its last snapshot is lost.",
                     vm, name_of(snapshot)) < 0)
         return -1;
-    ended = wait_run(cli, "revertToVMSnapshot",
-                     json_pack("{s:s}", "vmsnapshotid", lookup_id(snapshot)),
-                     &outcome, err);
+    ended =
+        wait_run(cli, "revertToVMSnapshot",
+                 json_pack("{s:s, s:s*}", "vmsnapshotid", named_id(snapshot),
+                           "changepower", cli_true(cli, "--change-power")),
+                 &outcome, err);
     if (ended <= 0)
         return ended;
     if (output_is_for_people(cli))
@@ -146,15 +163,15 @@ snapshot_delete(struct cli *cli, struct error *err)
     const char *vm;
     int ended;
 
-    if (lookup_snapshot(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
-                        &snapshot, err) < 0)
+    if (named_snapshot(cli, cli_operand(cli, 0), cli_option(cli, "--vm"),
+                       &snapshot, err) < 0)
         return -1;
     vm = output_field(snapshot, "virtualmachinename");
     if (cli_confirm(cli, err, "Delete snapshot '%s' of machine '%s'?",
                     name_of(snapshot), vm) < 0)
         return -1;
     ended = wait_run(cli, "deleteVMSnapshot",
-                     json_pack("{s:s}", "vmsnapshotid", lookup_id(snapshot)),
+                     json_pack("{s:s}", "vmsnapshotid", named_id(snapshot)),
                      &outcome, err);
     if (ended <= 0)
         return ended;

@@ -70,6 +70,26 @@ print_machines(struct cli *cli, json_t *machines)
 }
 
 static void
+print_scrub(struct cli *cli, json_t *scrub)
+{
+    AUTO_STRBUF struct strbuf text = STRBUF_INIT;
+    char time[FORMAT_SIZE];
+    bool runs = strcmp(output_field(scrub, "status"), "Running") == 0;
+
+    if (scrub == NULL)
+        return;
+    strbuf_addf(&text,
+                "%s, since %s, %" JSON_INTEGER_FORMAT
+                " of %" JSON_INTEGER_FORMAT " files, %" JSON_INTEGER_FORMAT
+                " damaged",
+                runs ? "runs" : output_field(scrub, "status"),
+                format_api_time(output_field(scrub, "started"), time),
+                number_of(scrub, "filesdone"), number_of(scrub, "filestotal"),
+                number_of(scrub, "findings"));
+    print_line(cli, "scrub", &text);
+}
+
+static void
 print_stores(struct cli *cli, const char *title, json_t *stores)
 {
     char size[FORMAT_SIZE];
@@ -89,6 +109,7 @@ print_stores(struct cli *cli, const char *title, json_t *stores)
                 &text, ", %s free",
                 format_size((uint64_t)MAX(free_bytes, (json_int_t)0), size));
         print_line(cli, title, &text);
+        print_scrub(cli, json_object_get(store, "scrub"));
     }
 }
 

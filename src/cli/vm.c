@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
-#include "cli/lookup.h"
+#include "cli/named.h"
 #include "cli/output.h"
 #include "cli/wait.h"
 
@@ -59,11 +59,11 @@ vm_list(struct cli *cli, struct error *err)
     json_t *params;
 
     if (offering_name != NULL &&
-        lookup_offering(cli, offering_name, &offering, err) < 0)
+        named_offering(cli, offering_name, &offering, err) < 0)
         return -1;
     params = json_pack("{s:s, s:s*, s:s*}", "listall", "true", "state",
                        cli_option(cli, "--state"), "backupofferingid",
-                       offering != NULL ? lookup_id(offering) : NULL);
+                       offering != NULL ? named_id(offering) : NULL);
     if (client_list(cli->client, "listVirtualMachines", "virtualmachine",
                     params, &items, err) < 0)
         return -1;
@@ -77,16 +77,16 @@ vm_show(struct cli *cli, struct error *err)
     json_auto_t *vm = NULL;
     json_auto_t *volumes = NULL;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
         return -1;
     if (output_is_for_people(cli) &&
         client_list(cli->client, "listVolumes", "volume",
-                    json_pack("{s:s, s:s}", "virtualmachineid", lookup_id(vm),
+                    json_pack("{s:s, s:s}", "virtualmachineid", named_id(vm),
                               "listall", "true"),
                     &volumes, err) < 0)
         return -1;
     output_object(cli, &vm_whole, vm);
-    if (json_array_size(volumes) == 0)
+    if (volumes == NULL || json_array_size(volumes) == 0)
         return 0;
     (void)fputc('\n', cli->out);
     output_table(cli, &volume_view, volumes);
@@ -102,10 +102,10 @@ run(struct cli *cli, json_t *vm, const char *command, const char *forced,
 {
     AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
     json_t *after;
-    int ended = wait_run(
-        cli, command,
-        json_pack("{s:s, s:s*}", "id", lookup_id(vm), "forced", forced),
-        &outcome, err);
+    int ended =
+        wait_run(cli, command,
+                 json_pack("{s:s, s:s*}", "id", named_id(vm), "forced", forced),
+                 &outcome, err);
 
     if (ended <= 0)
         return ended;
@@ -123,7 +123,7 @@ run_named(struct cli *cli, const char *command, const char *forced,
 {
     json_auto_t *vm = NULL;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0)
         return -1;
     return run(cli, vm, command, forced, done, err);
 }
@@ -158,10 +158,57 @@ vm_release(struct cli *cli, struct error *err)
 {
     json_auto_t *vm = NULL;
 
-    if (lookup_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
         cli_confirm(cli, err,
                     "Release machine '%s'? All its snapshots are deleted.",
                     output_field(vm, "name")) < 0)
         return -1;
     return run(cli, vm, "releaseVirtualMachine", NULL, "is released", err);
+}
+
+int
+vm_destroy(struct cli *cli, struct error *err)
+{
+    AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
+    json_auto_t *vm = NULL;
+    const char *expunge = cli_true(cli, "--expunge");
+    int ended;
+
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+        cli_confirm(cli, err,
+                    expunge != NULL
+                        ? "Expunge machine '%s'? Its disks are deleted."
+                        : "Destroy machine '%s'? All its snapshots are "
+                          "deleted.",
+                    output_field(vm, "name")) < 0)
+        return -1;
+    ended = wait_run(
+        cli, "destroyVirtualMachine",
+        json_pack("{s:s, s:s*}", "id", named_id(vm), "expunge", expunge),
+        &outcome, err);
+    if (ended <= 0)
+        return ended;
+    if (output_is_for_people(cli))
+        cli_say(cli, "machine '%s' is %s", output_field(vm, "name"),
+                expunge != NULL ? "gone" : "destroyed");
+    else
+        output_object(cli, &vm_whole, vm);
+    return 0;
+}
+
+int
+vm_recover(struct cli *cli, struct error *err)
+{
+    json_auto_t *vm = NULL;
+    json_auto_t *reply = NULL;
+
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+        client_call(cli->client, "recoverVirtualMachine",
+                    json_pack("{s:s}", "id", named_id(vm)), &reply, err) < 0)
+        return -1;
+    if (output_is_for_people(cli))
+        cli_say(cli, "machine '%s' is back", output_field(vm, "name"));
+    else
+        output_object(cli, &vm_whole, vm);
+    return 0;
 }

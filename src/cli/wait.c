@@ -97,6 +97,15 @@ draw_bar(struct wait *wait, json_t *answer)
 
 /* -- asking -------------------------------------------------------------- */
 
+static int
+say_interrupted(const struct wait *wait, struct error *err)
+{
+    return error_set(err, ERROR_CANCELLED,
+                     "interrupted; the job goes on: varve job watch %s, or "
+                     "varve job cancel %s",
+                     wait->job, wait->job);
+}
+
 /* 1 when the job has ended, 0 when not yet. */
 static int
 ask(struct wait *wait, json_t **ret_answer, struct error *err)
@@ -107,6 +116,8 @@ ask(struct wait *wait, json_t **ret_answer, struct error *err)
                     json_pack("{s:s}", "jobid", wait->job), &answer, err) < 0) {
         int64_t now_ms = clock_monotonic_ms();
 
+        if (err->code == ERROR_CANCELLED)
+            return say_interrupted(wait, err);
         if (err->code != ERROR_UNAVAILABLE)
             return -1;
         if (wait->away_ms == 0)
@@ -138,10 +149,7 @@ wait_a_little(struct wait *wait, int *delay_ms, struct error *err)
                          "watch %s",
                          wait->job);
     if (interrupt_wait((int)MIN((int64_t)*delay_ms, left_ms)))
-        return error_set(err, ERROR_CANCELLED,
-                         "interrupted; the job goes on: varve job watch %s, or "
-                         "varve job cancel %s",
-                         wait->job, wait->job);
+        return say_interrupted(wait, err);
     *delay_ms = MIN(*delay_ms * 3 / 2, ASK_LAST_MS);
     return 0;
 }
@@ -245,6 +253,7 @@ wait_run(struct cli *cli, const char *command, json_t *params,
     UNUSED json_auto_t *owned = params;
     json_auto_t *answer = NULL;
 
+    *ret_outcome = (struct wait_outcome){.result = NULL};
     /* A wrong option is told before anything is begun. */
     if (wait_begin(&checked, err) < 0)
         return -1;
@@ -252,9 +261,10 @@ wait_run(struct cli *cli, const char *command, json_t *params,
     if (client_call(cli->client, command, json_incref(params), &answer, err) <
         0)
         return -1;
-    *ret_outcome = (struct wait_outcome){.result = NULL};
     (void)snprintf(ret_outcome->id, sizeof(ret_outcome->id), "%s",
                    output_field(answer, "id"));
+    (void)snprintf(ret_outcome->job, sizeof(ret_outcome->job), "%s",
+                   output_field(answer, "jobid"));
     if (cli_flag(cli, "--no-wait")) {
         print_started(cli, answer);
         return 0;

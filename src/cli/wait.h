@@ -28,8 +28,9 @@ int wait_for_job(struct cli *cli, const char *job, json_t **ret_result,
 #define WAIT_ID_SIZE 37
 
 struct wait_outcome {
-    json_t *result;        /* owned: the job's result; NULL: not waited for */
-    char id[WAIT_ID_SIZE]; /* of the object that was made, or "" */
+    json_t *result;         /* owned: the job's result; NULL: not waited for */
+    char id[WAIT_ID_SIZE];  /* of the object that was made, or "" */
+    char job[WAIT_ID_SIZE]; /* also when it failed; "" when none was begun */
 };
 void wait_outcome_release(struct wait_outcome *outcome) NONNULL(1);
 #define AUTO_OUTCOME CLEANUP(wait_outcome_release)

@@ -19,6 +19,7 @@
 #include "base/parse.h"
 #include "base/path.h"
 #include "daemon/config.h"
+#include "daemon/hook.h"
 #include "daemon/thaw_watchdog.h"
 #include "daemon/watch.h"
 #include "engine/bootstrap.h"
@@ -52,11 +53,14 @@ static void
 usage(FILE *out)
 {
     (void)fprintf(out,
-                  "Usage: varved [--config FILE] [--check-config]\n"
+                  "Usage: varved [--config FILE] [--check-config | "
+                  "--install-hook | --remove-hook]\n"
                   "Snapshots, incremental backup and restore for the machines "
                   "of libvirt.\n\n"
                   "  -c, --config FILE   read FILE instead of %s\n"
                   "      --check-config  read the configuration and end\n"
+                  "      --install-hook  write the hook for libvirt and end\n"
+                  "      --remove-hook   remove it and end\n"
                   "  -h, --help          show this\n"
                   "  -V, --version       show the version\n\n"
                   "It stays in the foreground; see varved(8).\n",
@@ -153,9 +157,11 @@ start_api(struct daemon *daemon, struct error *err)
 {
     const struct config *config = &daemon->config;
     AUTO_FREE char *hold_dir = path_join(config->state_dir, "hold");
+    AUTO_FREE char *hook = hook_path(config);
     const struct api_config api = {.engine = daemon->engine,
                                    .version = VARVE_VERSION,
-                                   .hold_dir = hold_dir};
+                                   .hold_dir = hold_dir,
+                                   .hook = hook};
     const struct server_config server = {
         .address = config->listen[0] != '\0' ? config->listen : NULL,
         .socket = config->socket[0] != '\0' ? config->socket : NULL,
@@ -222,24 +228,64 @@ wait_for_end(const sigset_t *set)
     log_info("daemon-stopping", "signal=%d", number);
 }
 
+enum task { SERVE, CHECK_CONFIG, INSTALL_HOOK, REMOVE_HOOK };
+
 static int
-run(const char *path, bool must_exist, bool check_only)
+install_hook(const struct config *config, struct error *err)
+{
+    AUTO_FREE char *path = hook_path(config);
+    bool is_new = false;
+
+    if (hook_install(config, &is_new, err) < 0)
+        return -1;
+    (void)printf("'%s' is installed\n", path);
+    if (is_new)
+        (void)printf("libvirt looks for new hooks when it is told to: "
+                     "systemctl reload libvirtd (or virtqemud)\n");
+    return 0;
+}
+
+static int
+serve(struct daemon *daemon, struct error *err)
+{
+    sigset_t signals;
+
+    (void)umask(0077);
+    block_signals(&signals);
+    if (start(daemon, err) < 0)
+        return -1;
+    wait_for_end(&signals);
+    return 0;
+}
+
+static int
+do_task(struct daemon *daemon, enum task task, struct error *err)
+{
+    switch (task) {
+    case CHECK_CONFIG:
+        return 0;
+    case INSTALL_HOOK:
+        return install_hook(&daemon->config, err);
+    case REMOVE_HOOK:
+        return hook_remove(&daemon->config, err);
+    case SERVE:
+        break;
+    }
+    return serve(daemon, err);
+}
+
+static int
+run(const char *path, bool must_exist, enum task task)
 {
     struct daemon daemon = {.lock_fd = -1};
     struct error err = ERROR_INIT;
-    sigset_t signals;
     int result;
 
     result = fault_init(&err);
     if (result == 0)
         result = config_load(path, must_exist, &daemon.config, &err);
-    if (result == 0 && !check_only) {
-        (void)umask(0077);
-        block_signals(&signals);
-        result = start(&daemon, &err);
-        if (result == 0)
-            wait_for_end(&signals);
-    }
+    if (result == 0)
+        result = do_task(&daemon, task, &err);
     if (result < 0)
         log_error("daemon-failed", "code=%s error='%s'",
                   error_code_name(err.code), err.message);
@@ -253,12 +299,14 @@ main(int argc, char **argv)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 'C'},
+        {"install-hook", no_argument, NULL, 'I'},
+        {"remove-hook", no_argument, NULL, 'R'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0}};
     const char *path = CONFIG_DEFAULT_PATH;
     bool given = false;
-    bool check_only = false;
+    enum task task = SERVE;
 
     if (argc > 1 && strcmp(argv[1], THAW_WATCHDOG_OPTION) == 0)
         return thaw_watchdog_run(argc - 2, argv + 2);
@@ -267,13 +315,19 @@ main(int argc, char **argv)
 
         switch (option) {
         case -1:
-            return run(path, given, check_only);
+            return run(path, given, task);
         case 'c':
             path = optarg;
             given = true;
             break;
         case 'C':
-            check_only = true;
+            task = CHECK_CONFIG;
+            break;
+        case 'I':
+            task = INSTALL_HOOK;
+            break;
+        case 'R':
+            task = REMOVE_HOOK;
             break;
         case 'h':
             usage(stdout);

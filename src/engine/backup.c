@@ -73,6 +73,9 @@ backup_chain_load(struct state_tx *tx, int64_t vm_id,
             .status = chain_status(&rows.items[i]),
             .is_end_of_chain = rows.items[i].is_end_of_chain != 0,
             .is_isolated = rows.items[i].is_isolated != 0,
+            .is_damaged =
+                rows.items[i].verify_status != NULL &&
+                strcmp(rows.items[i].verify_status, BACKUP_DAMAGED) == 0,
         };
     *ret_items = items;
     *ret_count = rows.count;
@@ -152,6 +155,8 @@ decide(struct job *job, struct state_backup *ret_row, struct error *err)
         skip++;
     decision = backup_chain_decide(items + skip, count - skip, chain_size,
                                    ret_row->is_isolated != 0);
+    if (decision.ends_chain && backup_end_chain(tx, ret_row->vm_id, err) < 0)
+        return -1;
     ret_row->parent_id = decision.parent;
     ret_row->is_end_of_chain = decision.is_end_of_chain;
     state_set_text(&ret_row->type,
@@ -181,7 +186,8 @@ freeze(struct job *job, const struct state_backup *row, struct error *err)
         retop_new(RETOP_BACKUP, row->id, tree, machine->state != HV_STOPPED);
     retop->quiesce = row->quiesced != 0;
     job_step(job, "freezing layers");
-    if (retop_add_overlays(retop, tree, err) < 0 ||
+    if (retop_check_vtpm(engine, machine, err) < 0 ||
+        retop_add_overlays(retop, tree, err) < 0 ||
         reserve_check(engine, retop, err) < 0 ||
         retop_prepare(engine, retop, err) < 0)
         return -1;
@@ -285,6 +291,7 @@ note_bytes(struct engine *engine, const struct state_backup *stored,
         return -1;
     row.bytes_read = stored->bytes_read;
     row.bytes_changed = stored->bytes_changed;
+    state_set_text(&row.reason, stored->reason);
     if (state_backup_update(tx, &row, err) < 0)
         return -1;
     return state_commit(tx, err);
@@ -410,7 +417,8 @@ clear_vm_state(struct engine *engine, int64_t vm_id, struct error *err)
 
     if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
         return -1;
-    if (vm.state == NULL)
+    /* Of a backup only; Destroyed is the owner's wish. */
+    if (vm.state == NULL || strcmp(vm.state, "Destroyed") == 0)
         return 0;
     state_set_text(&vm.state, NULL);
     if (state_vm_update(tx, &vm, err) < 0)
@@ -418,22 +426,47 @@ clear_vm_state(struct engine *engine, int64_t vm_id, struct error *err)
     return state_commit(tx, err);
 }
 
-int
-backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
+/* The backups that are under way, by their rows. */
+static int
+list_under_way(struct state_tx *tx, int64_t vm_id,
+               struct state_backup_list *ret_rows, struct error *err)
 {
-    AUTO_STATE_LIST(backup) rows = {0};
-    AUTO_STATE(vm) vm = {0};
     static const char *const states[] = {"Queued", "BackingUp", "Restoring"};
     const struct state_where where[] = {STATE_INT("vm_id", vm_id),
                                         {.column = "status",
                                          .op = STATE_IN_TEXT,
                                          .texts = states,
                                          .count = ARRAY_SIZE(states)}};
+
+    return state_backup_list(tx, STATE_QUERY(where), ret_rows, err);
+}
+
+int
+backup_is_unsettled(struct state_tx *tx, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_LIST(backup) rows = {0};
+
+    if (list_under_way(tx, vm_id, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        int pending = job_is_pending(tx, rows.items[i].uuid, err);
+
+        if (pending <= 0)
+            return pending < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
+int
+backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_LIST(backup) rows = {0};
+    AUTO_STATE(vm) vm = {0};
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
     bool under_way = false;
 
     if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0 ||
-        state_backup_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        list_under_way(tx, vm_id, &rows, err) < 0)
         return -1;
     state_end(steal(&tx));
     for (size_t i = 0; i < rows.count; i++) {

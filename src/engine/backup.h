@@ -20,13 +20,20 @@
 /* What a backup pins the layer that it left on primary storage as. */
 #define BACKUP_PIN "backup"
 
+/* backup.verify_status: what the last reading found. */
+#define BACKUP_GOOD "Good"
+#define BACKUP_DAMAGED "Damaged"
+
 /* A journal entry: points that must go from the repository. */
 #define OPERATION_EXPUNGE "expunge"
+/* And: a point that may have been folded. */
+#define OPERATION_FOLD "fold"
 
 job_function backup_run_create;
 job_function backup_run_delete;
 job_function backup_run_restore;
 job_function backup_run_verify;
+job_function backup_run_fold;
 
 /**
  * backup_settle(engine, vm_id, err):
@@ -36,10 +43,30 @@ job_function backup_run_verify;
 int backup_settle(struct engine *engine, int64_t vm_id, struct error *err)
     MUST_CHECK NONNULL(1, 3);
 
+/* Is there a backup under way whose job is over?  1, 0, -1. */
+int backup_is_unsettled(struct state_tx *tx, int64_t vm_id, struct error *err)
+    MUST_CHECK NONNULL(1, 3);
+
+/* Finish or undo a `fold` operation: the repository says which. */
+int backup_settle_fold(struct engine *engine, const struct state_operation *row,
+                       struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/* May the backup be folded with what is below it, down to `oldest` (id 0: to
+ * the end)? */
+int backup_check_fold(struct state_tx *tx, const struct state_backup *backup,
+                      const struct state_backup *oldest, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 /* Finish an `expunge` operation. */
 int backup_settle_expunge(struct engine *engine,
                           const struct state_operation *row, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
+
+/* Every backup that reads this damage is Damaged from now on. */
+int backup_record_finding(struct state_tx *tx,
+                          const struct repo_finding *finding, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+void backup_log_finding(const struct repo_finding *finding) NONNULL(1);
 
 /* All backups of a machine for backup_chain.h, newest first; the caller frees
  * *ret_items. */

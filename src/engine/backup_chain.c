@@ -17,6 +17,7 @@ backup_chain_decide(const struct backup_chain_item *items, size_t count,
 {
     struct backup_chain_decision full = {.is_end_of_chain = chain_size == 1};
     int64_t ancestors = 0;
+    int64_t below = 0;
     const struct backup_chain_item *newest = NULL;
 
     if (is_isolated) {
@@ -34,8 +35,12 @@ backup_chain_decide(const struct backup_chain_item *items, size_t count,
             continue;
         if (items[i].is_end_of_chain)
             break;
+        /* Those of a chain that was folded are counted no more. */
         if (newest == NULL)
             newest = &items[i];
+        else if (items[i].id != below)
+            continue;
+        below = items[i].parent;
         ancestors++;
     }
     if (newest == NULL) {
@@ -45,6 +50,11 @@ backup_chain_decide(const struct backup_chain_item *items, size_t count,
     }
     if (newest->status != BACKUP_CHAIN_GOOD) {
         full.reason = "the backup before it was deleted";
+        return full;
+    }
+    if (newest->is_damaged) {
+        full.reason = "the backup before it is damaged";
+        full.ends_chain = true;
         return full;
     }
     return (struct backup_chain_decision){

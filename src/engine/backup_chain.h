@@ -27,18 +27,21 @@ struct backup_chain_item {
     enum backup_chain_status status;
     bool is_end_of_chain;
     bool is_isolated;
+    bool is_damaged; /* it was read, and it is */
 };
 
 struct backup_chain_decision {
     int64_t parent;       /* 0: the new backup is full */
     bool is_end_of_chain; /* the new backup is the last of its chain */
     const char *reason;   /* why it is full; NULL when it is not */
+    bool ends_chain;      /* nothing builds on the backups before it */
 };
 
 /**
  * backup_chain_decide(items, count, chain_size, is_isolated):
  * What the next backup of a machine will be.  `items` are the machine's
- * backups, newest first.  chain_size 1 is "always full", below 1 unlimited.
+ * backups, newest first; those that the newest rests on are counted.
+ * chain_size 1 is "always full", below 1 unlimited.
  */
 struct backup_chain_decision
 backup_chain_decide(const struct backup_chain_item *items, size_t count,

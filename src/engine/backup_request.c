@@ -12,16 +12,19 @@
 
 #include <string.h>
 
+/* vm NULL: the job only reads, and stands in no machine's queue. */
 static int
 submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const char *command, const struct state_vm *vm,
        const struct state_backup *row, struct ticket *ret_ticket,
        struct error *err)
 {
-    json_t *parameters = json_pack("{s:I, s:I}", "vm", (json_int_t)vm->id,
-                                   "backup", (json_int_t)row->id);
+    json_t *parameters =
+        json_pack("{s:I, s:I}", "vm", (json_int_t)(vm != NULL ? vm->id : 0),
+                  "backup", (json_int_t)row->id);
     const struct job_new job = {.command = command,
-                                .queue = vm->uuid,
+                                .queue =
+                                    vm != NULL ? vm->uuid : JOB_QUEUE_READERS,
                                 .caller = caller,
                                 .parameters = parameters,
                                 .instance_type = "Backup",
@@ -224,6 +227,86 @@ request_backup_verify(struct engine *engine, const struct caller *caller,
     if (tx == NULL || find_backup(tx, caller, backup, "verified", states, 2,
                                   &row, &vm, err) < 0)
         return -1;
-    return submit(engine, tx, caller, "verifyBackup", &vm, &row, ret_ticket,
+    return submit(engine, tx, caller, "verifyBackup", NULL, &row, ret_ticket,
                   err);
+}
+
+/* Is `oldest` below the backup?  1, 0, -1. */
+static int
+is_below(struct state_tx *tx, const struct state_backup *backup,
+         const struct state_backup *oldest, struct error *err)
+{
+    int64_t id = backup->parent_id;
+
+    while (id != 0 && id != oldest->id) {
+        AUTO_STATE(backup) row = {0};
+
+        if (state_backup_get(tx, id, &row, err) < 0)
+            return -1;
+        id = row.parent_id;
+    }
+    return id != 0;
+}
+
+int
+backup_check_fold(struct state_tx *tx, const struct state_backup *backup,
+                  const struct state_backup *oldest, struct error *err)
+{
+    int below = 1;
+
+    if (strcmp(backup->status, "BackedUp") != 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "backup '%s' is %s and cannot be folded", backup->name,
+                         backup->status);
+    if (backup->parent_id == 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "backup '%s' is full: there is nothing below it to "
+                         "fold",
+                         backup->name);
+    if (backup->verify_status != NULL &&
+        strcmp(backup->verify_status, BACKUP_DAMAGED) == 0)
+        return error_set(
+            err, ERROR_CONFLICT,
+            "backup '%s' is damaged and cannot be folded: %s", backup->name,
+            backup->verify_problem != NULL ? backup->verify_problem : "");
+    if (oldest->id != 0)
+        below = is_below(tx, backup, oldest, err);
+    if (below == 0)
+        return error_set(err, ERROR_INVALID,
+                         "backup '%s' does not rest on backup '%s'",
+                         backup->name, oldest->name);
+    return below < 0 ? -1 : 0;
+}
+
+int
+request_backup_fold(struct engine *engine, const struct caller *caller,
+                    const struct request_fold *args, struct ticket *ret_ticket,
+                    struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    AUTO_STATE(backup) row = {0};
+    AUTO_STATE(backup) oldest = {0};
+    struct job_new job = {
+        .command = "foldBackup", .caller = caller, .instance_type = "Backup"};
+    int result;
+
+    if (tx == NULL || lookup_backup(tx, caller, args->backup, &row, err) < 0 ||
+        (args->oldest != NULL &&
+         lookup_backup(tx, caller, args->oldest, &oldest, err) < 0) ||
+        state_vm_get(tx, row.vm_id, &vm, err) < 0 ||
+        backup_check_fold(tx, &row, &oldest, err) < 0)
+        return -1;
+    job.queue = vm.uuid;
+    job.instance_uuid = row.uuid;
+    job.parameters =
+        json_pack("{s:I, s:I, s:I, s:i}", "vm", (json_int_t)vm.id, "backup",
+                  (json_int_t)row.id, "oldest", (json_int_t)oldest.id, "verify",
+                  (int)args->verify);
+    result = job_insert(tx, &job, ret_ticket, err);
+    json_decref(job.parameters);
+    if (result < 0 || state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
 }

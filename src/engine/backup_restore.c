@@ -11,6 +11,7 @@
 #include "engine/backup.h"
 #include "engine/converge.h"
 #include "engine/events.h"
+#include "engine/nvram.h"
 #include "engine/retop.h"
 
 #include <errno.h>
@@ -98,6 +99,16 @@ write_volumes(struct job *job, const struct retop *retop,
 }
 
 static int
+write_nvram(const struct retop *retop, const struct repo_point *point,
+            struct error *err)
+{
+    if (retop->guest.nvram_copy == NULL)
+        return 0;
+    return nvram_write(point->nvram, point->nvram_length,
+                       retop->guest.nvram_copy, err);
+}
+
+static int
 restore(struct job *job, const struct state_backup *backup, struct error *err)
 {
     struct engine *engine = job->engine;
@@ -118,13 +129,17 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
     if (point == NULL)
         return -1;
     retop = retop_new(RETOP_RESTORE, backup->id, tree, false);
-    if (match_volumes(retop, tree, point, err) < 0 ||
-        change_states(engine, backup->id, backup->vm_id, "Restoring",
+    if (match_volumes(retop, tree, point, err) < 0)
+        return -1;
+    if (point->nvram != NULL)
+        retop_put_nvram(retop, machine, NULL);
+    if (change_states(engine, backup->id, backup->vm_id, "Restoring",
                       "Restoring", err) < 0 ||
         retop_prepare(engine, retop, err) < 0)
         return -1;
     job_step(job, "writing volumes");
-    if (write_volumes(job, retop, point, err) < 0) {
+    if (write_volumes(job, retop, point, err) < 0 ||
+        write_nvram(retop, point, err) < 0) {
         why = *err;
         if (retop_undo(engine, retop, &why, err) == 0)
             *err = why;
@@ -186,67 +201,3 @@ undo_restore(struct engine *engine, struct state_tx *tx,
 
 const struct retop_owner retop_owner_restore = {
     .name = "restore", .finish = finish_restore, .undo = undo_restore};
-
-/* -- verify ------------------------------------------------------------------
- */
-
-static json_t *
-findings_json(const struct repo_point *point,
-              const struct repo_verdict *verdict)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < verdict->wrong_count; i++) {
-        const struct repo_finding *finding = &verdict->wrong[i];
-        json_t *points = json_array();
-
-        for (size_t k = 0; k < finding->point_count; k++)
-            (void)json_array_append_new(points,
-                                        json_string(finding->points[k].text));
-        (void)json_array_append_new(
-            list, json_pack("{s:s, s:s, s:I, s:I, s:o}", "volume",
-                            point->volumes[finding->volume].volume.text, "file",
-                            finding->file != NULL ? finding->file : "",
-                            "offset", (json_int_t)finding->offset, "leaves",
-                            (json_int_t)finding->leaves, "points", points));
-    }
-    return list;
-}
-
-int
-backup_run_verify(struct job *job, struct error *err)
-{
-    struct engine *engine = job->engine;
-    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
-    AUTO_STATE(backup) backup = {0};
-    AUTO_STATE(vm) vm = {0};
-    AUTO_REPO_POINT struct repo_point *point = NULL;
-    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
-    const struct copy_options options = {.progress = &job->progress};
-
-    if (tx == NULL ||
-        state_backup_get(tx, job_number(job, "backup"), &backup, err) < 0 ||
-        state_vm_get(tx, backup.vm_id, &vm, err) < 0)
-        return -1;
-    state_end(steal(&tx));
-    point = repo_read_point(engine->repo, vm.uuid, backup.uuid, err);
-    if (point == NULL ||
-        repo_verify_point(engine->repo, point, &options, &verdict, err) < 0)
-        return error_prefix(err, "backup '%s'", backup.uuid);
-    job->result = json_pack("{s:b, s:I, s:o}", "valid", (int)verdict.good,
-                            "bytes", (json_int_t)verdict.bytes, "mismatches",
-                            findings_json(point, &verdict));
-    if (verdict.good)
-        return 0;
-    return error_set(err, ERROR_CORRUPT,
-                     "backup '%s' is damaged: file '%s' is wrong from offset "
-                     "%llu on; restore from another point and make a new full "
-                     "backup",
-                     backup.uuid,
-                     verdict.wrong_count > 0 && verdict.wrong[0].file != NULL
-                         ? verdict.wrong[0].file
-                         : "?",
-                     verdict.wrong_count > 0
-                         ? (unsigned long long)verdict.wrong[0].offset
-                         : 0ULL);
-}

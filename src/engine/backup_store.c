@@ -5,6 +5,11 @@
  * common ancestor.  When the machine was not reverted P is below A and the
  * first half is empty.  Whatever is in the set is read from A as the guest
  * saw it, so the set may be too large but never too small.
+ *
+ * When those layers do not tell (one is gone, or holds no map) nothing is sent
+ * a second time for that: the disk is read here and compared with the digest
+ * index of the parent, and only what differs is stored.  The reason stands on
+ * the point.
  */
 #include "engine/backup.h"
 
@@ -13,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/nvram.h"
 #include "engine/settings.h"
 #include "image/qcow2.h"
 #include "image/qcow2_writer.h"
@@ -27,7 +33,9 @@ struct storing {
     struct state_backup *backup;           /* borrowed */
     struct tree_volume *volume;            /* borrowed */
     const struct state_backup_volume *row; /* borrowed */
-    int64_t parent_layer; /* of the parent backup, 0: none: full */
+    int64_t parent_layer;   /* of the parent backup; 0: not known any more */
+    struct extents changed; /* owned; since the parent */
+    bool compare;           /* `changed` is found out by reading */
     bool compress;
     enum qcow2_compression compression;
 };
@@ -60,9 +68,14 @@ changed_since(const struct storing *s, uint64_t parent_size,
 {
     const struct planner_tree plan = tree_plan(s->volume);
     uint64_t size = (uint64_t)s->row->virtual_size;
-    int64_t shared =
-        planner_common_ancestor(&plan, s->parent_layer, s->row->layer_id);
+    int64_t shared = 0;
 
+    if (planner_find(&plan, s->parent_layer) != NULL)
+        shared =
+            planner_common_ancestor(&plan, s->parent_layer, s->row->layer_id);
+    if (shared == 0)
+        return error_set(err, ERROR_NOT_FOUND,
+                         "the layer of the backup before it is gone");
     if (add_layers(s->volume, s->parent_layer, shared, changed, err) < 0 ||
         add_layers(s->volume, s->row->layer_id, shared, changed, err) < 0)
         return -1;
@@ -77,14 +90,13 @@ changed_since(const struct storing *s, uint64_t parent_size,
 }
 
 static int
-copy_volume(const struct storing *s, const char *image, const char *index,
-            const char *backing, const char *parent_index, uint64_t parent_size,
-            char *ret_root, struct error *err)
+copy_volume(struct storing *s, const char *image, const char *index,
+            const char *backing, const char *parent_index, char *ret_root,
+            struct error *err)
 {
     size_t count;
     AUTO_FREE struct image_ref *refs =
         tree_refs(s->volume, s->row->layer_id, &count);
-    AUTO_EXTENTS struct extents changed = EXTENTS_INIT;
     AUTO_BLOCKDEV struct blockdev *source = NULL;
     AUTO_DIGEST_INDEX struct digest_index *parent = NULL;
     const struct qcow2_writer_options options = {
@@ -100,14 +112,14 @@ copy_volume(const struct storing *s, const char *image, const char *index,
     struct digest_builder *builder = NULL;
     int result = -1;
 
-    source = blockdev_open_chain(refs, count, BLOCKDEV_LIVE, err);
+    source =
+        blockdev_open_chain(refs, count, BLOCKDEV_LIVE | BLOCKDEV_DIRECT, err);
     if (source == NULL)
-        return -1;
-    if (backing != NULL && changed_since(s, parent_size, &changed, err) < 0)
         return -1;
     if (parent_index != NULL) {
         parent = digest_index_open(parent_index, err);
-        if (parent == NULL)
+        if (parent == NULL || (s->compare && copy_diff(source, parent, &copying,
+                                                       &s->changed, err) < 0))
             return -1;
     }
     writer = qcow2_writer_new(image, &options, err);
@@ -116,14 +128,14 @@ copy_volume(const struct storing *s, const char *image, const char *index,
     builder = digest_builder_new(index, s->backup->uuid, options.size,
                                  DIGEST_XXH3_128, parent, err);
     if (builder == NULL ||
-        copy_to_qcow2(source, backing != NULL ? &changed : NULL, writer,
+        copy_to_qcow2(source, backing != NULL ? &s->changed : NULL, writer,
                       builder, &copying, err) < 0)
         goto out;
     if (qcow2_writer_finish(writer, NULL, err) < 0 ||
         digest_builder_finish(builder, ret_root, err) < 0)
         goto out;
     s->backup->bytes_changed +=
-        (int64_t)(backing != NULL ? extents_bytes(&changed) : options.size);
+        (int64_t)(backing != NULL ? extents_bytes(&s->changed) : options.size);
     s->backup->bytes_read += (int64_t)blockdev_bytes_read(source);
     result = 0;
 out:
@@ -132,7 +144,8 @@ out:
     return result;
 }
 
-/* The parent's layer of this volume, if it is still there: 1, 0, -1. */
+/* Did the parent leave a layer of this volume on primary storage, and is it
+ * not given up?  1, 0, -1. */
 static int
 find_parent_layer(struct state_tx *tx, const struct state_backup *backup,
                   struct storing *s, struct error *err)
@@ -141,18 +154,45 @@ find_parent_layer(struct state_tx *tx, const struct state_backup *backup,
     const struct state_where where[] = {
         STATE_INT("backup_id", backup->parent_id),
         STATE_TEXT("volume_uuid", s->volume->row.uuid)};
-    const struct planner_tree plan = tree_plan(s->volume);
     int found = 0;
 
     if (backup->parent_id != 0)
         found = state_backup_volume_find(tx, where, 2, &row, err);
     if (found <= 0)
         return found;
-    if (planner_find(&plan, row.layer_id) == NULL ||
-        planner_common_ancestor(&plan, row.layer_id, s->row->layer_id) == 0)
-        return 0;
     s->parent_layer = row.layer_id;
-    return 1;
+    return row.layer_id != 0;
+}
+
+/* What changed since the point before it, if the layers tell; else it is found
+ * out by reading, and the reason is noted. */
+static void
+find_changes(struct storing *s, const struct repo_volume *base,
+             struct repo_volume *volume)
+{
+    struct error why = ERROR_INIT;
+
+    if (changed_since(s, base->size, &s->changed, &why) == 0)
+        return;
+    extents_release(&s->changed);
+    s->changed = (struct extents)EXTENTS_INIT;
+    s->compare = true;
+    volume->full_reason =
+        xasprintf("the record of changes was lost (%s): the disk was read and "
+                  "compared, what differs was stored",
+                  why.message);
+}
+
+/* The index that is built on can be opened, and is the parent's. */
+static bool
+has_index(const struct repo *repo, const struct repo_point *parent,
+          const struct repo_volume *base)
+{
+    struct error ignored = ERROR_INIT;
+    AUTO_DIGEST_INDEX struct digest_index *index =
+        repo_open_index(repo, parent, base, &ignored);
+
+    return index != NULL;
 }
 
 static const char *
@@ -160,6 +200,8 @@ why_full(const struct state_backup *backup, int found)
 {
     if (backup->parent_id == 0)
         return backup->reason != NULL ? backup->reason : "the first of a chain";
+    if (found < 0)
+        return "the digest index of the backup before it is damaged";
     return found == 0 ? "no layer of the backup before it is left on primary "
                         "storage for this volume"
                       : "the backup before it does not hold this volume";
@@ -191,8 +233,7 @@ describe_machine(struct engine *engine, struct repo_point *point,
         return -1;
     if (machine->nvram == NULL || !fd_exists(machine->nvram))
         return 0;
-    if (fd_read_file(machine->nvram, REPO_NVRAM_MAX, &nvram,
-                     &point->nvram_length, err) < 0)
+    if (nvram_read(machine->nvram, &nvram, &point->nvram_length, err) < 0)
         return -1;
     point->nvram = (uint8_t *)nvram;
     return 0;
@@ -231,6 +272,8 @@ struct plan {
 static void
 plan_release(struct plan *plan)
 {
+    for (size_t i = 0; plan->items != NULL && i < plan->rows.count; i++)
+        extents_release(&plan->items[i].changed);
     free(plan->items);
     state_backup_volume_list_release(&plan->rows);
     repo_point_free(plan->parent);
@@ -261,6 +304,10 @@ plan_volume(struct state_tx *tx, struct job *job, struct state_backup *backup,
         return -1;
     if (found > 0 && plan->parent != NULL)
         base = repo_point_volume(plan->parent, s->row->volume_uuid);
+    if (base != NULL && !has_index(job->engine->repo, plan->parent, base)) {
+        base = NULL;
+        found = -1;
+    }
     volume = repo_point_add_volume(point, s->row->volume_uuid,
                                    (uint64_t)s->row->virtual_size, base);
     volume->device_id = (uint32_t)s->row->device_id;
@@ -269,6 +316,10 @@ plan_volume(struct state_tx *tx, struct job *job, struct state_backup *backup,
     volume->path = xstrdup(tree_find_layer(s->volume, s->row->layer_id)->path);
     if (base == NULL)
         volume->full_reason = xstrdup(why_full(backup, found));
+    else
+        find_changes(s, base, volume);
+    if (s->compare && backup->reason == NULL)
+        state_set_text(&backup->reason, volume->full_reason);
     return 0;
 }
 
@@ -312,15 +363,12 @@ store_volumes(struct plan *plan, struct repo_stage *stage, struct error *err)
 {
     for (size_t i = 0; i < plan->rows.count; i++) {
         char root[DIGEST_ROOT_TEXT] = "";
-        const struct repo_volume *base = NULL;
-        const struct storing *s = &plan->items[i];
+        struct storing *s = &plan->items[i];
 
-        if (plan->parent != NULL)
-            base = repo_point_volume(plan->parent, s->row->volume_uuid);
-        if (copy_volume(
-                s, repo_stage_image(stage, i), repo_stage_index(stage, i),
-                repo_stage_backing(stage, i), repo_stage_parent_index(stage, i),
-                base != NULL ? base->size : 0, root, err) < 0)
+        if (copy_volume(s, repo_stage_image(stage, i),
+                        repo_stage_index(stage, i),
+                        repo_stage_backing(stage, i),
+                        repo_stage_parent_index(stage, i), root, err) < 0)
             return error_prefix(err, "disk '%s'", s->row->target);
         if (repo_stage_volume_done(stage, i, root, err) < 0)
             return -1;

@@ -8,6 +8,7 @@
  * and in this order no administrator exists whose keys nobody has.
  */
 #include "engine/bootstrap.h"
+#include "engine/hypervisor.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,7 +69,7 @@ make_admin(struct state_tx *tx, const struct bootstrap_config *config,
 
     if (made < 0)
         return -1;
-    if (made == 1) {
+    if (made == 1 && path != NULL) {
         int result = write_credentials(path, config->endpoint, &admin, err);
 
         explicit_bzero(&admin, sizeof(admin));
@@ -197,6 +198,7 @@ ensure_places(struct state_tx *tx, const struct bootstrap_config *config,
 {
     if (ensure_zone(tx, &result->zone_id, err) < 0 ||
         ensure_cluster(tx, result->zone_id, &result->cluster_id, err) < 0 ||
+        hypervisor_ensure(tx, "KVM", err) < 0 ||
         ensure_host(tx, config, result, err) < 0)
         return -1;
     for (size_t i = 0; i < config->repository_count; i++) {
@@ -215,7 +217,10 @@ int
 bootstrap_run(struct state *state, const struct bootstrap_config *config,
               struct bootstrap_result *ret_result, struct error *err)
 {
-    AUTO_FREE char *path = path_join(config->state_dir, BOOTSTRAP_CREDENTIALS);
+    AUTO_FREE char *path =
+        config->state_dir != NULL
+            ? path_join(config->state_dir, BOOTSTRAP_CREDENTIALS)
+            : NULL;
     struct bootstrap_result result = {0};
 
     {
@@ -226,7 +231,7 @@ bootstrap_run(struct state *state, const struct bootstrap_config *config,
             state_commit(tx, err) < 0)
             return -1;
     }
-    if (result.has_made_admin)
+    if (result.has_made_admin && path != NULL)
         log_info("administrator-made", "credentials='%s'", path);
     *ret_result = result;
     return 0;

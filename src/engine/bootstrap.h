@@ -15,7 +15,8 @@
 
 /* All borrowed. */
 struct bootstrap_config {
-    const char *state_dir;   /* where admin.key is written */
+    const char *state_dir;   /* where admin.key is written; NULL: nowhere,
+                                nobody will log in */
     const char *endpoint;    /* "http://127.0.0.1:8080/client/api" */
     const char *host_name;   /* of this machine; NULL: as the system has it */
     const char *libvirt_uri; /* "qemu:///system" */

@@ -12,7 +12,9 @@
 #include "engine/tree.h"
 #include "engine/views.h"
 #include "engine/vm_snapshot.h"
+#include "engine/volume.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* 1 when a file of the action turned out to be foreign: plan again. */
@@ -54,36 +56,6 @@ one_action(struct engine *engine, struct job *job, struct tree *tree,
     return 0;
 }
 
-int
-converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
-                 struct error *err)
-{
-    for (;;) {
-        AUTO_TREE struct tree *tree = NULL;
-        enum hv_state state;
-        int more;
-
-        if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-            views_check(engine, tree, &state, err) < 0)
-            return -1;
-        more = one_action(engine, job, tree, state, err);
-        if (more < 0)
-            return -1;
-        if (more == 0)
-            return vm_snapshot_follow_layers(engine, vm_id, err);
-    }
-}
-
-void
-converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
-{
-    struct error err = ERROR_INIT;
-
-    if (converge_machine(engine, job, vm_id, &err) < 0)
-        log_warning("tidying-postponed", "code=%s error='%s'",
-                    error_code_name(err.code), err.message);
-}
-
 static int
 settle_operation(struct engine *engine, struct job *job,
                  const struct state_operation *row, struct error *err)
@@ -96,8 +68,12 @@ settle_operation(struct engine *engine, struct job *job,
         result = merge_settle(engine, job, row, err);
     else if (strcmp(row->kind, OPERATION_UNLINK) == 0)
         result = merge_settle_unlink(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_VOLUME) == 0)
+        result = volume_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_EXPUNGE) == 0)
         result = backup_settle_expunge(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_FOLD) == 0)
+        result = backup_settle_fold(engine, row, err);
     else
         result = error_set(err, ERROR_CORRUPT, "unknown journal entry '%s'",
                            row->kind);
@@ -140,6 +116,57 @@ settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
         }
     }
     return 0;
+}
+
+/* Files of deleted snapshots, beside their layers. */
+static int
+settle_unlinks(struct engine *engine, const char *vm_uuid, struct error *err)
+{
+    AUTO_STATE_LIST(operation) rows = {0};
+
+    if (list_operations(engine, vm_uuid, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        if (strcmp(rows.items[i].kind, OPERATION_UNLINK) != 0)
+            continue;
+        if (merge_settle_unlink(engine, &rows.items[i], err) < 0 &&
+            err->code != ERROR_BUSY)
+            return -1;
+        error_clear(err); /* still used: the next settling tries again */
+    }
+    return 0;
+}
+
+int
+converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
+                 struct error *err)
+{
+    for (;;) {
+        AUTO_TREE struct tree *tree = NULL;
+        enum hv_state state;
+        int more;
+
+        if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
+            views_check(engine, tree, &state, err) < 0)
+            return -1;
+        more = one_action(engine, job, tree, state, err);
+        if (more < 0)
+            return -1;
+        if (more == 0)
+            return settle_unlinks(engine, tree->vm.uuid, err) < 0
+                       ? -1
+                       : vm_snapshot_follow_layers(engine, vm_id, err);
+    }
+}
+
+void
+converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
+{
+    struct error err = ERROR_INIT;
+
+    if (converge_machine(engine, job, vm_id, &err) < 0)
+        log_warning("tidying-postponed", "code=%s error='%s'",
+                    error_code_name(err.code), err.message);
 }
 
 static int
@@ -203,21 +230,78 @@ converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
     return result;
 }
 
+/* Operations of this machine in the journal: their count, or -1. */
+static int
+count_operations(struct state_tx *tx, const char *vm_uuid, struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm_uuid)};
+    uint64_t count = 0;
+
+    if (state_operation_count(tx, STATE_QUERY(where), &count, err) < 0)
+        return -1;
+    return (int)MIN(count, (uint64_t)INT_MAX);
+}
+
+int
+converge_is_unfinished(struct engine *engine, struct state_tx *tx,
+                       const struct state_vm *vm, struct error *err)
+{
+    int found = count_operations(tx, vm->uuid, err);
+
+    if (found == 0)
+        found = hold_is_set(engine->hold_dir, vm->uuid);
+    if (found == 0)
+        found = vm_snapshot_is_unsettled(tx, vm->id, err);
+    if (found == 0)
+        found = backup_is_unsettled(tx, vm->id, err);
+    return found > 0 ? 1 : found;
+}
+
+int
+converge_settle_rows_alone(struct engine *engine, int64_t vm_id,
+                           struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+    int open;
+
+    if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
+        return -1;
+    open = count_operations(tx, vm.uuid, err);
+    state_end(steal(&tx));
+    if (open != 0)
+        return open < 0 ? -1 : 0;
+    return converge_settle_rows(engine, vm_id, err);
+}
+
+/* As a job on the machine's queue sees it. */
+static int
+is_unfinished(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+
+    if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
+        return -1;
+    return converge_is_unfinished(engine, tx, &vm, err);
+}
+
 int
 converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
                struct error *err)
 {
-    AUTO_STATE(vm) vm = {0};
-    AUTO_STATE_LIST(operation) rows = {0};
     AUTO_TREE struct tree *tree = NULL;
     enum hv_state state;
+    int unfinished = is_unfinished(engine, vm_id, err);
 
-    if (get_vm(engine, vm_id, &vm, err) < 0 ||
-        list_operations(engine, vm.uuid, &rows, err) < 0)
+    if (unfinished < 0)
         return -1;
-    if (rows.count > 0 || hold_is_set(engine->hold_dir, vm.uuid))
+    if (unfinished > 0)
         return converge_settle(engine, job, vm_id, err);
-    if (tree_read(engine->state, vm_id, &tree, err) < 0)
+    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
+        views_check(engine, tree, &state, err) < 0)
         return -1;
-    return views_check(engine, tree, &state, err);
+    if (tree->vm.problem != NULL)
+        record_problem(engine, vm_id, NULL);
+    return 0;
 }

@@ -44,6 +44,17 @@ int converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
 int converge_settle_rows(struct engine *engine, int64_t vm_id,
                          struct error *err) MUST_CHECK NONNULL(1, 3);
 
+/* The same, unless the journal has something of this machine: then the whole
+ * settling decides what became of them. */
+int converge_settle_rows_alone(struct engine *engine, int64_t vm_id,
+                               struct error *err) MUST_CHECK NONNULL(1, 3);
+
+/* Is anything of this machine unfinished that no job will finish: in the
+ * journal, held, or a row in a state of passage?  1, 0, -1. */
+int converge_is_unfinished(struct engine *engine, struct state_tx *tx,
+                           const struct state_vm *vm, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 /**
  * converge_begin(engine, job, vm_id, err):
  * What every operation on a machine starts with: settle what is unfinished

@@ -18,7 +18,11 @@
 #include "engine/inventory.h"
 #include "engine/job.h"
 #include "engine/lookup.h"
+#include "engine/merge_gate.h"
 #include "engine/requests.h"
+#include "engine/scrub.h"
+#include "engine/self_test.h"
+#include "engine/volume.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,10 +75,14 @@ engine_new(const struct engine_config *config, struct error *err)
     engine->state = config->state;
     engine->hv = config->hv;
     engine->hold_dir = path_join(config->state_dir, "hold");
+    engine->self_test_dir = path_join(config->state_dir, "self-test");
     engine->libvirt_uri = xstrdup_null(config->libvirt_uri);
+    engine->only = xstrdup_null(config->only);
     engine->queue = job_queue_new(engine, config->workers);
+    engine->merges = merge_gate_new();
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
+        hold_discard_unfinished(engine->hold_dir, err) < 0 ||
         find_places(engine, config->repository, err) < 0) {
         engine_free(engine);
         return NULL;
@@ -120,36 +128,28 @@ take_stock(struct engine *engine, struct error *err)
         log_warning("hypervisor-away", "error='%s'", err->message);
         error_clear(err);
     }
-    return job_queue_fail_orphans(engine->queue, err);
+    if (job_queue_fail_orphans(engine->queue, err) < 0)
+        return -1;
+    return volume_settle_deleted(engine, err);
 }
 
 int
 engine_resume(struct engine *engine, struct error *err)
 {
-    if (take_stock(engine, err) < 0)
+    if (take_stock(engine, err) < 0 || self_test_settle(engine, err) < 0)
         return -1;
     return engine_settle(engine, err);
 }
 
-/* Does this machine have anything unfinished?  1, 0, -1. */
-static int
-is_unfinished(struct engine *engine, struct state_tx *tx,
-              const struct state_vm *vm, struct error *err)
-{
-    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm->uuid)};
-    uint64_t operations = 0;
-
-    if (vm->problem != NULL || hold_is_set(engine->hold_dir, vm->uuid))
-        return 1;
-    if (state_operation_count(tx, STATE_QUERY(where), &operations, err) < 0)
-        return -1;
-    return operations > 0;
-}
-
-/* Queue a settling job for the machine. */
+/* Queue a settling job for the machine, if none waits already. */
 static int
 queue_settle(struct state_tx *tx, const struct state_vm *vm, struct error *err)
 {
+    const struct state_where waiting[] = {
+        STATE_TEXT("command", "settleVirtualMachine"),
+        STATE_TEXT("queue", vm->uuid), STATE_INT("status", 0),
+        STATE_INT("started", 0)};
+    uint64_t count = 0;
     struct caller root = {.role = ROLE_ROOT_ADMIN};
     json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
     const struct job_new job = {.command = "settleVirtualMachine",
@@ -159,22 +159,24 @@ queue_settle(struct state_tx *tx, const struct state_vm *vm, struct error *err)
                                 .instance_type = "VirtualMachine",
                                 .instance_uuid = vm->uuid};
     struct ticket ticket;
-    int result = accounts_root(tx, &root, err);
+    int result = state_job_count(tx, STATE_QUERY(waiting), &count, err);
 
+    if (result == 0 && count == 0)
+        result = accounts_root(tx, &root, err);
     if (result > 0)
         result = job_insert(tx, &job, &ticket, err);
     json_decref(parameters);
     return result;
 }
 
-/* For every machine of ours, or that one: `always`, or if it needs it. */
+/* For every machine, or that one, if it needs it; always: if it is ours. */
 static int
 request_settle(struct engine *engine, const char *vm_uuid, bool always,
                struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE_LIST(vm) rows = {0};
-    const struct state_where where[] = {STATE_INT("managed", 1), STATE_LIVING};
+    const struct state_where where[] = {STATE_LIVING};
 
     if (tx == NULL || state_vm_list(tx, STATE_QUERY(where), &rows, err) < 0)
         return -1;
@@ -184,7 +186,9 @@ request_settle(struct engine *engine, const char *vm_uuid, bool always,
 
         if (vm_uuid != NULL && strcmp(vm_uuid, vm->uuid) != 0)
             continue;
-        needed = always ? 1 : is_unfinished(engine, tx, vm, err);
+        needed = vm->problem != NULL || (always && vm->managed != 0);
+        if (needed == 0)
+            needed = converge_is_unfinished(engine, tx, vm, err);
         if (needed < 0 || (needed > 0 && queue_settle(tx, vm, err) < 0))
             return -1;
     }
@@ -198,6 +202,8 @@ int
 engine_request_settle(struct engine *engine, const char *vm_uuid,
                       struct error *err)
 {
+    if (vm_uuid == NULL && self_test_request_settle(engine, err) < 0)
+        return -1;
     return request_settle(engine, vm_uuid, false, err);
 }
 
@@ -225,9 +231,18 @@ engine_start(struct engine *engine, struct error *err)
     /* Settling may take as long as a merge does: it is work like any other,
      * and first in each machine's queue that has nothing waiting. */
     if (take_stock(engine, err) < 0 || settle_unmanaged(engine, err) < 0 ||
+        self_test_request_settle(engine, err) < 0 ||
         request_settle(engine, NULL, true, err) < 0)
         return -1;
+    if (scrub_resume(engine, err) < 0)
+        return -1;
     return job_queue_start(engine->queue, err);
+}
+
+void
+engine_settings_changed(struct engine *engine)
+{
+    scrub_plan(engine);
 }
 
 void
@@ -242,9 +257,12 @@ engine_free(struct engine *engine)
     if (engine == NULL)
         return;
     job_queue_free(engine->queue);
+    merge_gate_free(engine->merges);
     repo_free(engine->repo);
     free(engine->hold_dir);
+    free(engine->self_test_dir);
     free(engine->libvirt_uri);
+    free(engine->only);
     free(engine);
 }
 

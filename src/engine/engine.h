@@ -32,6 +32,8 @@ struct engine_config {
     const char *repository;  /* borrowed; directory of the default store */
     const char *libvirt_uri; /* borrowed; for the thaw watchdog; or NULL */
     unsigned workers;        /* jobs that run at once; 0: 4 */
+    const char *only;        /* borrowed; uuid of the one machine that is
+                                looked at (self_test.h); NULL: all */
 };
 
 /**
@@ -81,6 +83,37 @@ int engine_drain(struct engine *engine, struct error *err)
  * start. */
 void engine_stop(struct engine *engine) NONNULL(1);
 void engine_free(struct engine *engine);
+
+/* A disk that no point can be taken of, and why. */
+struct engine_finding {
+    char vm_uuid[UUID_TEXT_SIZE];
+    char *vm_name;      /* owned, as all texts */
+    char *target;       /* "vda" */
+    char *path;         /* NULL: it has none */
+    const char *device; /* "disk", "cdrom", "floppy", "lun"; static */
+    char *reason;
+};
+struct engine_findings {
+    struct engine_finding *items; /* owned */
+    size_t count;
+    size_t capacity;
+};
+void engine_findings_release(struct engine_findings *list) NONNULL(1);
+#define AUTO_ENGINE_FINDINGS CLEANUP(engine_findings_release)
+
+/**
+ * engine_examine_disks(engine, ret_list, err):
+ * Look at every disk of every machine that the hypervisor knows, for those
+ * that cannot be kept.  Nothing is changed; of images, headers are read.
+ *
+ * Blocks:     on the hypervisor and on the storage of the machines.
+ */
+int engine_examine_disks(struct engine *engine,
+                         struct engine_findings *ret_list, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* A setting was changed: what is planned by it is planned anew. */
+void engine_settings_changed(struct engine *engine) NONNULL(1);
 
 struct state *engine_state(struct engine *engine) NONNULL(1);
 struct hv *engine_hv(struct engine *engine) NONNULL(1);

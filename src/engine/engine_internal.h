@@ -8,17 +8,24 @@
 #include "engine/engine.h"
 #include "repo/repo.h"
 
+#include <stdatomic.h>
+
 struct job_queue;
+struct merge_gate;
 
 struct engine {
-    struct state *state;     /* borrowed */
-    struct hv *hv;           /* borrowed */
-    struct repo *repo;       /* owned */
-    struct job_queue *queue; /* owned */
-    char *hold_dir;          /* owned */
-    char *libvirt_uri;       /* owned; NULL without a watchdog */
-    int64_t image_store_id;  /* of `repo` */
-    int64_t host_id;         /* of the hypervisor */
+    struct state *state;          /* borrowed */
+    struct hv *hv;                /* borrowed */
+    struct repo *repo;            /* owned */
+    struct job_queue *queue;      /* owned */
+    struct merge_gate *merges;    /* owned */
+    char *hold_dir;               /* owned */
+    char *self_test_dir;          /* owned; records of self-tests under way */
+    char *libvirt_uri;            /* owned; NULL without a watchdog */
+    char *only;                   /* owned; as in engine_config */
+    _Atomic int64_t scrub_due_ms; /* wall clock; 0: no pass is planned */
+    int64_t image_store_id;       /* of `repo` */
+    int64_t host_id;              /* of the hypervisor */
     int64_t zone_id;
 };
 

@@ -25,10 +25,21 @@
 int hold_set(const char *directory, const char *vm_uuid, const char *why,
              struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/* hold_set(), but with `file` as its first disk's file the machine may start:
+ * a plain name, without a directory. */
+int hold_set_but(const char *directory, const char *vm_uuid, const char *why,
+                 const char *file, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
 /* Remove the hold; that there is none is success. */
 int hold_clear(const char *directory, const char *vm_uuid, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
 bool hold_is_set(const char *directory, const char *vm_uuid) NONNULL(1, 2);
+
+/* Remove what a death in the middle of hold_set() left: no hold, but a file.
+ * Nobody may be setting one. */
+int hold_discard_unfinished(const char *directory, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
 
 #endif

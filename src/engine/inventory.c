@@ -5,8 +5,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/path.h"
+#include "engine/self_test.h"
+#include "image/qcow2.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *
 inventory_excluded(const struct hv_disk *disk)
@@ -139,9 +143,70 @@ refresh_volumes(struct engine *engine, struct state_tx *tx,
     return 0;
 }
 
+/* -- sizes of disks that were not taken over ------------------------------- */
+
+/* What the guest sees, by the format that the definition tells, never by
+ * probing; 0 when that cannot be told cheaply. */
+static uint64_t
+disk_size(const struct hv_disk *disk)
+{
+    AUTO_FREE struct qcow2_info *info = NULL;
+    struct error ignored = ERROR_INIT; /* a size for people */
+    struct stat about;
+
+    if (disk->source == NULL || disk->block || disk->network ||
+        disk->format == NULL || inventory_excluded(disk) != NULL ||
+        stat(disk->source, &about) < 0 || !S_ISREG(about.st_mode))
+        return 0;
+    if (strcmp(disk->format, "raw") == 0)
+        return ((uint64_t)about.st_size + 511) / 512 * 512;
+    if (strcmp(disk->format, "qcow2") != 0)
+        return 0;
+    info = xcalloc(1, sizeof(*info));
+    return qcow2_read_info(disk->source, info, &ignored) == 0 ? info->size : 0;
+}
+
+/* Sizes of a machine's disks, in its order: read before the transaction. */
+static uint64_t *
+read_sizes(const struct hv_machine *machine)
+{
+    uint64_t *sizes = xcalloc(machine->disk_count + 1, sizeof(*sizes));
+
+    for (size_t i = 0; i < machine->disk_count; i++)
+        sizes[i] = disk_size(&machine->disks[i]);
+    return sizes;
+}
+
+static int
+refresh_sizes(struct state_tx *tx, int64_t vm_id,
+              const struct hv_machine *machine, const uint64_t *sizes,
+              struct error *err)
+{
+    AUTO_STATE_LIST(volume) rows = {0};
+    const struct state_where where[] = {STATE_INT("vm_id", vm_id),
+                                        STATE_INT("layer_id", 0), STATE_LIVING};
+
+    if (state_volume_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    for (size_t k = 0; k < rows.count; k++) {
+        struct state_volume *row = &rows.items[k];
+
+        for (size_t i = 0; i < machine->disk_count; i++) {
+            if (sizes[i] == 0 || row->size == (int64_t)sizes[i] ||
+                strcmp(machine->disks[i].target, row->target) != 0)
+                continue;
+            row->size = (int64_t)sizes[i];
+            if (state_volume_update(tx, row, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 static int
 refresh_one(struct engine *engine, struct state_tx *tx,
-            const struct hv_machine *machine, struct error *err)
+            const struct hv_machine *machine, const uint64_t *sizes,
+            struct error *err)
 {
     AUTO_STATE(vm) row = {0};
     AUTO_STATE(account) admin = {0};
@@ -169,7 +234,17 @@ refresh_one(struct engine *engine, struct state_tx *tx,
     if (found == 0 ? state_vm_insert(tx, &row, err) < 0
                    : state_vm_update(tx, &row, err) < 0)
         return -1;
-    return refresh_volumes(engine, tx, &row, machine, err);
+    if (refresh_volumes(engine, tx, &row, machine, err) < 0)
+        return -1;
+    return refresh_sizes(tx, row.id, machine, sizes, err);
+}
+
+/* A self-test's guest is the business of that test's own engine alone. */
+static bool
+is_wanted(const struct engine *engine, const struct hv_machine *machine)
+{
+    return engine->only != NULL ? strcmp(engine->only, machine->uuid) == 0
+                                : !self_test_is_guest(machine);
 }
 
 /* Machines that libvirt does not know any more. */
@@ -204,24 +279,41 @@ mark_vanished(struct state_tx *tx, const struct hv_machine_list *machines,
     return 0;
 }
 
+static int
+refresh_all(struct engine *engine, const struct hv_machine_list *machines,
+            uint64_t *const *sizes, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+
+    if (tx == NULL)
+        return -1;
+    for (size_t i = 0; i < machines->count; i++) {
+        if (!is_wanted(engine, machines->items[i]))
+            continue;
+        if (refresh_one(engine, tx, machines->items[i], sizes[i], err) < 0)
+            return error_prefix(err, "machine '%s'", machines->items[i]->name);
+    }
+    if (mark_vanished(tx, machines, err) < 0)
+        return -1;
+    return state_commit(tx, err);
+}
+
 int
 inventory_refresh(struct engine *engine, struct error *err)
 {
     AUTO_HV_MACHINE_LIST struct hv_machine_list machines = {0};
-    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_FREE uint64_t **sizes = NULL;
+    int result;
 
     if (hv_list(engine->hv, &machines, err) < 0)
         return -1;
-    tx = state_begin_write(engine->state, err);
-    if (tx == NULL)
-        return -1;
-    for (size_t i = 0; i < machines.count; i++) {
-        if (refresh_one(engine, tx, machines.items[i], err) < 0)
-            return error_prefix(err, "machine '%s'", machines.items[i]->name);
-    }
-    if (mark_vanished(tx, &machines, err) < 0)
-        return -1;
-    return state_commit(tx, err);
+    sizes = xcalloc(machines.count + 1, sizeof(*sizes));
+    for (size_t i = 0; i < machines.count; i++)
+        sizes[i] = read_sizes(machines.items[i]);
+    result = refresh_all(engine, &machines, sizes, err);
+    for (size_t i = 0; i < machines.count; i++)
+        free(sizes[i]);
+    return result;
 }
 
 int
@@ -229,6 +321,7 @@ inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
                           struct error *err)
 {
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_FREE uint64_t *sizes = NULL;
     AUTO_STATE_TX struct state_tx *tx = NULL;
 
     if (hv_get(engine->hv, vm_uuid, &machine, err) < 0) {
@@ -237,8 +330,11 @@ inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
         error_clear(err);
         return inventory_refresh(engine, err);
     }
+    if (!is_wanted(engine, machine))
+        return 0;
+    sizes = read_sizes(machine);
     tx = state_begin_write(engine->state, err);
-    if (tx == NULL || refresh_one(engine, tx, machine, err) < 0)
+    if (tx == NULL || refresh_one(engine, tx, machine, sizes, err) < 0)
         return -1;
     return state_commit(tx, err);
 }

@@ -53,6 +53,16 @@ int inventory_adopt(struct engine *engine, int64_t vm_id, struct error *err)
 int inventory_guard(struct engine *engine, int64_t layer_id, struct error *err)
     MUST_CHECK NONNULL(1, 3);
 
+/* Does an image that is on nobody's record rest on that file, or one of
+ * another volume's?  1, 0, -1. */
+int inventory_has_dependant(struct engine *engine, const char *path,
+                            struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/* Could the disk be taken over?  As inventory_adopt(); only headers are read.
+ */
+int inventory_check_disk(const struct hv_disk *disk, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
 /* Why a disk is left out of snapshots and backups, or NULL if it is not. */
 const char *inventory_excluded(const struct hv_disk *disk) NONNULL(1);
 

@@ -215,14 +215,11 @@ insert_layers(struct state_tx *tx, struct state_volume *volume,
     return state_volume_update(tx, volume, err);
 }
 
+/* The files of a disk, if it is one that can be kept. */
 static int
-adopt_volume(struct engine *engine, struct state_volume *volume,
-             const struct hv_disk *disk, struct error *err)
+read_disk(const struct hv_disk *disk, struct chain *chain, struct error *err)
 {
-    CLEANUP(chain_release) struct chain chain = VEC_INIT;
-    AUTO_STATE_TX struct state_tx *tx = NULL;
     enum image_format format;
-    int shared;
 
     if (disk->network || disk->block || disk->source == NULL)
         return error_set(err, ERROR_UNSUPPORTED,
@@ -231,9 +228,34 @@ adopt_volume(struct engine *engine, struct state_volume *volume,
                          disk->network ? "on the network"
                          : disk->block ? "a block device"
                                        : "empty");
+    if (disk->format == NULL)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "disk '%s' has no format in its definition",
+                         disk->target);
     if (image_format_parse(disk->format, &format, err) < 0 ||
-        read_chain(disk->source, format, &chain, err) < 0)
+        read_chain(disk->source, format, chain, err) < 0)
         return error_prefix(err, "disk '%s'", disk->target);
+    return 0;
+}
+
+int
+inventory_check_disk(const struct hv_disk *disk, struct error *err)
+{
+    CLEANUP(chain_release) struct chain chain = VEC_INIT;
+
+    return read_disk(disk, &chain, err);
+}
+
+static int
+adopt_volume(struct engine *engine, struct state_volume *volume,
+             const struct hv_disk *disk, struct error *err)
+{
+    CLEANUP(chain_release) struct chain chain = VEC_INIT;
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    int shared;
+
+    if (read_disk(disk, &chain, err) < 0)
+        return -1;
     tx = state_begin_write(engine->state, err);
     if (tx == NULL)
         return -1;
@@ -278,6 +300,15 @@ inventory_adopt(struct engine *engine, int64_t vm_id, struct error *err)
         return -1;
     log_info("machine-adopted", "vm=%s disks=%zu", vm.name, tree->count);
     return 0;
+}
+
+int
+inventory_has_dependant(struct engine *engine, const char *path,
+                        struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+
+    return tx == NULL ? -1 : has_dependant(tx, 0, path, err);
 }
 
 int

@@ -11,9 +11,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/vec.h"
-#include "engine/converge.h"
 #include "engine/engine_internal.h"
-#include "engine/events.h"
+#include "engine/job_internal.h"
+#include "engine/scrub.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +72,9 @@ job_is_pending(struct state_tx *tx, const char *instance_uuid,
                struct error *err)
 {
     const struct state_where where[] = {
-        STATE_TEXT("instance_uuid", instance_uuid), STATE_INT("status", 0)};
+        STATE_TEXT("instance_uuid", instance_uuid),
+        STATE_INT("status", 0),
+        {.column = "queue", .op = STATE_NE, .text = JOB_QUEUE_READERS}};
     uint64_t count = 0;
 
     if (state_job_count(tx, STATE_QUERY(where), &count, err) < 0)
@@ -91,81 +93,7 @@ job_wake(struct engine *engine)
     lock_give(&queue->lock);
 }
 
-/* -- for what runs in a job ---------------------------------------------- */
-
-/* Progress is for people: that it cannot be stored stops nothing. */
-static void
-write_progress(struct engine *engine, int64_t id, uint64_t done, uint64_t total,
-               const char *step)
-{
-    struct error ignored = ERROR_INIT;
-    AUTO_STATE_TX struct state_tx *tx =
-        state_begin_write(engine->state, &ignored);
-    AUTO_STATE(job) row = {0};
-
-    if (tx == NULL || state_job_get(tx, id, &row, &ignored) < 0 ||
-        row.status != 0)
-        return;
-    row.bytes_done = (int64_t)done;
-    row.bytes_total = (int64_t)total;
-    if (step != NULL)
-        state_set_text(&row.step, step);
-    if (state_job_update(tx, &row, &ignored) < 0 ||
-        state_commit(tx, &ignored) < 0)
-        log_debug("job", "job-progress-lost", "error='%s'", ignored.message);
-}
-
-void
-job_step(struct job *job, const char *text)
-{
-    write_progress(job->engine, job->row.id, atomic_load(&job->progress.done),
-                   atomic_load(&job->progress.total), text);
-}
-
-void
-job_bytes(struct job *job, uint64_t done, uint64_t total)
-{
-    atomic_store(&job->progress.done, done);
-    atomic_store(&job->progress.total, total);
-}
-
-void
-job_event(struct job *job, const char *type, const char *level,
-          const char *text)
-{
-    const struct events_new event = {
-        .type = type,
-        .level = level,
-        .description = text,
-        .account_id = job->row.account_id,
-        .domain_id = job->row.domain_id,
-        .user_id = job->row.user_id,
-        .resource_type = job->row.instance_type,
-        .resource_uuid = job->row.instance_uuid,
-    };
-
-    events_record_now(job->engine->state, &event);
-}
-
-bool
-job_is_cancelled(const struct job *job)
-{
-    return atomic_load(&job->progress.cancel);
-}
-
-const char *
-job_text(const struct job *job, const char *key)
-{
-    return json_string_value(json_object_get(job->parameters, key));
-}
-
-int64_t
-job_number(const struct job *job, const char *key)
-{
-    return json_integer_value(json_object_get(job->parameters, key));
-}
-
-/* -- taking and ending ---------------------------------------------------- */
+/* -- taking ---------------------------------------------------- */
 
 static bool
 queue_is_busy_locked(const struct job_queue *queue, const char *name)
@@ -257,105 +185,36 @@ job_free(struct job *job)
     free(job);
 }
 
-/* Take the next job and mark its queue as busy, or return NULL. */
-static struct job *
-take_locked(struct job_queue *queue)
+/* Take the next job and mark its queue as busy: 1, 0 none, -1 failed. */
+static int
+take_locked(struct job_queue *queue, struct job **ret_job)
 {
     struct error err = ERROR_INIT;
     AUTO_STATE(job) row = {0};
     int found = next_row_locked(queue, &row, &err);
-    struct job *job;
 
     if (found < 0)
         log_error("job-queue-failed", "error='%s'", err.message);
     if (found <= 0)
-        return NULL;
+        return found;
     trust_locked(queue, row.id);
-    job = job_new_running(queue->engine, &row);
-    vec_push(&queue->running, job);
-    return job;
+    *ret_job = job_new_running(queue->engine, &row);
+    vec_push(&queue->running, *ret_job);
+    return 1;
 }
 
-static int
-write_end(struct job *job, int status, const struct error *why,
-          struct error *err)
+bool
+job_queue_wait_a_second(struct job_queue *queue)
 {
-    AUTO_STATE_TX struct state_tx *tx =
-        state_begin_write(job->engine->state, err);
-    AUTO_STATE(job) row = {0};
-    AUTO_FREE char *text = NULL;
-    json_t *result =
-        job->result != NULL ? json_incref(job->result) : json_object();
+    int64_t until_ms = clock_monotonic_ms() + 1000;
+    bool go_on;
 
-    if (why != NULL) {
-        (void)json_object_set_new(result, "errorname",
-                                  json_string(error_code_name(why->code)));
-        (void)json_object_set_new(result, "errortext",
-                                  json_string(why->message));
-    }
-    text = json_dumps(result, JSON_COMPACT);
-    json_decref(result);
-    if (tx == NULL || state_job_get(tx, job->row.id, &row, err) < 0)
-        return -1;
-    row.status = status;
-    row.completed = clock_wall_ms();
-    row.bytes_done = (int64_t)atomic_load(&job->progress.done);
-    row.bytes_total = (int64_t)atomic_load(&job->progress.total);
-    row.result_code = why != NULL ? error_code_http(why->code) : 0;
-    state_set_text(&row.result, text);
-    if (state_job_update(tx, &row, err) < 0)
-        return -1;
-    return state_commit(tx, err);
-}
-
-/* What a failed job left in the journal is settled at once, if it can be. */
-static void
-settle_after(struct job *job, const struct error *why)
-{
-    struct error err = ERROR_INIT;
-    int64_t vm_id = job_number(job, "vm");
-
-    if (vm_id == 0 || why->code == ERROR_TIMEOUT ||
-        why->code == ERROR_CANCELLED || why->code == ERROR_UNAVAILABLE)
-        return;
-    if (converge_begin(job->engine, NULL, vm_id, &err) < 0)
-        log_warning("settling-postponed", "error='%s'", err.message);
-}
-
-/* Run one job to its end; the only place that logs a job's failure. */
-static void
-run(struct job *job)
-{
-    const struct job_kind *kind = job_kind_find(job->row.command);
-    struct error err = ERROR_INIT;
-    struct error ignored = ERROR_INIT;
-    int64_t began = clock_monotonic_ms();
-    char context[120];
-    int result;
-
-    (void)snprintf(context, sizeof(context), "job=%s command=%s", job->row.uuid,
-                   job->row.command);
-    log_set_context(context);
-    log_info("job-started", "vm=%s", job->row.queue);
-    if (kind == NULL)
-        result = error_set(&err, ERROR_INTERNAL, "unknown job '%s'",
-                           job->row.command);
-    else
-        result = kind->run(job, &err);
-    if (write_end(job, result == 0 ? 1 : 2, result == 0 ? NULL : &err,
-                  &ignored) < 0)
-        log_error("job-not-recorded", "error='%s'", ignored.message);
-    if (result == 0)
-        log_info("job-finished", "bytes=%llu ms=%lld",
-                 (unsigned long long)atomic_load(&job->progress.done),
-                 (long long)(clock_monotonic_ms() - began));
-    else
-        log_error("job-failed", "code=%s error='%s' ms=%lld",
-                  error_code_name(err.code), err.message,
-                  (long long)(clock_monotonic_ms() - began));
-    if (result < 0)
-        settle_after(job, &err);
-    log_set_context("");
+    lock_take(&queue->lock);
+    while (!queue->stopping && clock_monotonic_ms() < until_ms)
+        (void)signal_wait_until(&queue->changed, &queue->lock, until_ms);
+    go_on = !queue->stopping;
+    lock_give(&queue->lock);
+    return go_on;
 }
 
 static void
@@ -380,12 +239,20 @@ wait_for_job(struct job_queue *queue)
     lock_take(&queue->lock);
     while (!queue->stopping) {
         uint64_t seen = queue->generation;
+        int64_t again_ms = clock_monotonic_ms() + 1000;
+        int found = take_locked(queue, &job);
 
-        job = take_locked(queue);
-        if (job != NULL)
+        if (found > 0)
             break;
-        while (!queue->stopping && queue->generation == seen)
-            signal_wait(&queue->changed, &queue->lock);
+        /* When the database failed, nobody else will wake us: look again. */
+        while (!queue->stopping && queue->generation == seen &&
+               (found == 0 || clock_monotonic_ms() < again_ms)) {
+            if (found == 0)
+                signal_wait(&queue->changed, &queue->lock);
+            else
+                (void)signal_wait_until(&queue->changed, &queue->lock,
+                                        again_ms);
+        }
     }
     lock_give(&queue->lock);
     return job;
@@ -412,7 +279,7 @@ work(void *context)
 
         if (job == NULL)
             return NULL;
-        run(job);
+        job_run(job);
         end_job(queue, job);
     }
 }
@@ -464,9 +331,10 @@ tick(void *context)
         next_ms = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
         count = moved_locked(queue, list, ARRAY_SIZE(list));
         lock_give(&queue->lock);
+        scrub_tick(queue->engine);
         for (size_t i = 0; i < count; i++) {
-            write_progress(queue->engine, list[i].id, list[i].done,
-                           list[i].total, NULL);
+            job_write_progress(queue->engine, list[i].id, list[i].done,
+                               list[i].total, NULL);
             log_info("job-progress", "id=%lld done=%llu total=%llu",
                      (long long)list[i].id, (unsigned long long)list[i].done,
                      (unsigned long long)list[i].total);
@@ -511,11 +379,26 @@ job_queue_start(struct job_queue *queue, struct error *err)
     return 0;
 }
 
+/* What only reads may take hours and is worth nothing half done: nobody waits
+ * for it. */
+static void
+cancel_readers_locked(struct job_queue *queue)
+{
+    for (size_t i = 0; i < queue->running.count; i++) {
+        struct job *job = queue->running.items[i];
+
+        if (strcmp(job->row.queue, JOB_QUEUE_READERS) == 0 ||
+            strcmp(job->row.queue, JOB_QUEUE_SCRUB) == 0)
+            atomic_store(&job->progress.cancel, true);
+    }
+}
+
 void
 job_queue_stop(struct job_queue *queue)
 {
     lock_take(&queue->lock);
     queue->stopping = true;
+    cancel_readers_locked(queue);
     signal_wake_all(&queue->changed);
     lock_give(&queue->lock);
     while (queue->started > 0)
@@ -537,6 +420,24 @@ job_queue_free(struct job_queue *queue)
     lock_release(&queue->lock);
     free(queue->workers);
     free(queue);
+}
+
+bool
+job_is_stopping(const struct job *job)
+{
+    struct job_queue *queue = job->engine->queue;
+    bool stopping;
+
+    lock_take(&queue->lock);
+    stopping = queue->stopping;
+    lock_give(&queue->lock);
+    return stopping;
+}
+
+bool
+job_must_end(const struct job *job)
+{
+    return job_is_stopping(job) || job_is_cancelled(job);
 }
 
 void
@@ -580,14 +481,15 @@ job_queue_drain(struct job_queue *queue, struct error *err)
 {
     (void)err;
     for (;;) {
-        struct job *job;
+        struct job *job = NULL;
+        int found;
 
         lock_take(&queue->lock);
-        job = take_locked(queue);
+        found = take_locked(queue, &job);
         lock_give(&queue->lock);
-        if (job == NULL)
+        if (found <= 0)
             return 0;
-        run(job);
+        job_run(job);
         end_job(queue, job);
     }
 }

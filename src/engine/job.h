@@ -35,6 +35,13 @@ struct job {
 
 typedef int job_function(struct job *job, struct error *err);
 
+/* The queue of jobs that only read what is published: one at a time, beside
+ * the machines' own. */
+#define JOB_QUEUE_READERS "readers"
+
+/* That of the pass over the repository. */
+#define JOB_QUEUE_SCRUB "scrub"
+
 /* What a command's job runs; the list is in job_table.c. */
 struct job_kind {
     const char *command; /* "createVMSnapshot" */
@@ -61,7 +68,8 @@ int job_insert(struct state_tx *tx, const struct job_new *job,
                struct ticket *ret_ticket, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* Is there a job about this object that has not ended?  1, 0, -1. */
+/* Is there a job about this object that has not ended, and does more than read
+ * it?  1, 0, -1. */
 int job_is_pending(struct state_tx *tx, const char *instance_uuid,
                    struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
@@ -81,6 +89,13 @@ void job_event(struct job *job, const char *type, const char *level,
 
 /* True when somebody asked for its end. */
 bool job_is_cancelled(const struct job *job) NONNULL(1);
+
+/* True when somebody asked for its end, or the daemon's; for jobs that can
+ * end anywhere. */
+bool job_must_end(const struct job *job) NONNULL(1);
+
+/* True when it is the daemon that ends. */
+bool job_is_stopping(const struct job *job) NONNULL(1);
 
 /* A text parameter of the job, borrowed, or NULL; an integer, or 0. */
 const char *job_text(const struct job *job, const char *key) NONNULL(1, 2);

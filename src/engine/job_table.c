@@ -6,7 +6,10 @@
 #include "engine/job.h"
 #include "engine/machine.h"
 #include "engine/offering.h"
+#include "engine/scrub.h"
+#include "engine/self_test.h"
 #include "engine/vm_snapshot.h"
+#include "engine/volume.h"
 
 #include <string.h>
 
@@ -14,8 +17,14 @@ static const struct job_kind kinds[] = {
     {"startVirtualMachine", machine_run_start},
     {"stopVirtualMachine", machine_run_stop},
     {"rebootVirtualMachine", machine_run_reboot},
+    {"destroyVirtualMachine", machine_run_destroy},
     {"settleVirtualMachine", machine_run_settle},
     {"releaseVirtualMachine", machine_run_release},
+    {"createVolume", volume_run_create},
+    {"attachVolume", volume_run_attach},
+    {"detachVolume", volume_run_detach},
+    {"resizeVolume", volume_run_resize},
+    {"deleteVolume", volume_run_delete},
     {"createVMSnapshot", vm_snapshot_run_create},
     {"revertToVMSnapshot", vm_snapshot_run_revert},
     {"deleteVMSnapshot", vm_snapshot_run_delete},
@@ -26,6 +35,10 @@ static const struct job_kind kinds[] = {
     {"deleteBackup", backup_run_delete},
     {"restoreBackup", backup_run_restore},
     {"verifyBackup", backup_run_verify},
+    {"foldBackup", backup_run_fold},
+    {"scrubImageStore", scrub_run},
+    {"selfTest", self_test_run},
+    {"removeSelfTest", self_test_run_removal},
 };
 
 const struct job_kind *

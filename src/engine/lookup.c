@@ -45,6 +45,20 @@ lookup_vm(struct state_tx *tx, const struct caller *caller, const char *uuid,
 }
 
 int
+lookup_volume(struct state_tx *tx, const struct caller *caller,
+              const char *uuid, struct state_volume *ret_row, struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid), STATE_LIVING};
+    int found;
+
+    if (uuid == NULL || !uuid_is_valid(uuid))
+        return unknown("volume", uuid, err);
+    found = state_volume_find(tx, where, 2, ret_row, err);
+    return judge(tx, caller, found, ret_row->account_id, ret_row->domain_id,
+                 "volume", uuid, err);
+}
+
+int
 lookup_vm_snapshot(struct state_tx *tx, const struct caller *caller,
                    const char *uuid, struct state_vm_snapshot *ret_row,
                    struct error *err)

@@ -17,6 +17,9 @@
 int lookup_vm(struct state_tx *tx, const struct caller *caller,
               const char *uuid, struct state_vm *ret_row, struct error *err)
     MUST_CHECK NONNULL(1, 2, 4, 5);
+int lookup_volume(struct state_tx *tx, const struct caller *caller,
+                  const char *uuid, struct state_volume *ret_row,
+                  struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
 int lookup_vm_snapshot(struct state_tx *tx, const struct caller *caller,
                        const char *uuid, struct state_vm_snapshot *ret_row,
                        struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);

@@ -2,6 +2,7 @@
 #include "engine/machine.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "engine/backup.h"
 #include "engine/converge.h"
@@ -31,7 +32,9 @@ submit(struct engine *engine, const struct caller *caller, const char *command,
                           .instance_type = "VirtualMachine"};
     int result;
 
-    if (tx == NULL || lookup_vm(tx, caller, vm, &row, err) < 0)
+    if (tx == NULL || lookup_vm(tx, caller, vm, &row, err) < 0 ||
+        (strcmp(command, "startVirtualMachine") == 0 &&
+         machine_require_living(&row, err) < 0))
         return -1;
     job.queue = job.instance_uuid = row.uuid;
     job.parameters = json_pack("{s:I, s:i}", "vm", (json_int_t)row.id, "forced",
@@ -133,31 +136,43 @@ machine_run_reboot(struct job *job, struct error *err)
 int
 machine_run_settle(struct job *job, struct error *err)
 {
+    int64_t vm_id = job_number(job, "vm");
+    struct error other = ERROR_INIT;
+
     if (refresh(job, err) < 0)
         return -1;
-    return converge_settle(job->engine, job, job_number(job, "vm"), err);
+    if (converge_settle(job->engine, job, vm_id, err) == 0)
+        return 0;
+    /* Nobody works at these deletions now; they can be asked for again. */
+    if (err->code != ERROR_UNAVAILABLE &&
+        vm_snapshot_fail_expunging(job->engine, vm_id, err->message, &other) <
+            0)
+        log_warning("settling-postponed", "error='%s'", other.message);
+    return -1;
 }
 
 /* -- release ------------------------------------------------------------------
  */
 
-static int
-drop_everything(struct engine *engine, int64_t vm_id, struct error *err)
+int
+machine_drop_points(struct engine *engine, int64_t vm_id, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE_LIST(vm_snapshot) snapshots = {0};
+    AUTO_STATE(vm) vm = {0};
     const struct state_where where[] = {STATE_INT("vm_id", vm_id),
                                         STATE_LIVING};
 
-    if (tx == NULL || backup_end_chain(tx, vm_id, err) < 0 ||
+    if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0 ||
+        backup_end_chain(tx, vm_id, err) < 0 ||
         state_vm_snapshot_list(tx, STATE_QUERY(where), &snapshots, err) < 0)
         return -1;
     for (size_t i = 0; i < snapshots.count; i++) {
-        struct state_vm_snapshot *row = &snapshots.items[i];
-
-        state_set_text(&row->state, "Expunging");
-        if (vm_snapshot_drop_pins(tx, row->id, err) < 0 ||
-            state_vm_snapshot_update(tx, row, err) < 0)
+        /* One that is asked for and has not begun is for after this. */
+        if (vm_snapshot_next(snapshots.items[i].state,
+                             VM_SNAPSHOT_EXPUNGE_REQUESTED) == NULL)
+            continue;
+        if (vm_snapshot_expunge(tx, &snapshots.items[i], vm.uuid, err) < 0)
             return -1;
     }
     return state_commit(tx, err);
@@ -196,7 +211,7 @@ machine_run_release(struct job *job, struct error *err)
     int64_t vm_id = job_number(job, "vm");
 
     if (converge_begin(engine, job, vm_id, err) < 0 ||
-        drop_everything(engine, vm_id, err) < 0 ||
+        machine_drop_points(engine, vm_id, err) < 0 ||
         converge_machine(engine, job, vm_id, err) < 0 ||
         forget(engine, vm_id, err) < 0)
         return -1;

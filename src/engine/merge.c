@@ -6,12 +6,15 @@
  * it for the first time.
  *
  *   1. commit C into L's file (QEMU's block job when it has them open, our
- *      own otherwise);
+ *      own otherwise, qemu-img where that refuses: merge_tool.h);
  *   2. rebase what rests on C and is not open in QEMU;
  *   3. the definition names L's file if C was the active layer;
  *   4. one transaction: the record, the end of this operation, and the intent
  *      to unlink C's old file;
  *   5. unlink.
+ *
+ * A merge backward (merge_pull.h) has another part 1 and no part 2: C's file
+ * stays where it is, and L's goes.
  */
 #include "engine/merge.h"
 
@@ -20,7 +23,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/hold.h"
+#include "engine/merge_gate.h"
 #include "engine/merge_internal.h"
+#include "engine/merge_pull.h"
+#include "engine/merge_tool.h"
 #include "engine/operation.h"
 #include "engine/views.h"
 #include "image/commit.h"
@@ -67,9 +73,10 @@ rebase_children(const struct merge *merge, struct tree_volume *volume,
 
 /*
  * The definition names L's file if C was the active layer.  If C lay below the
- * active one the definition stays, but libvirt may have written the chain
- * into it (<backingStore>) after a live snapshot, and would look for C's file
- * at the next start: defining the disk again drops that.
+ * active one, or C's file stays, the definition stays, but libvirt may have
+ * written the chain into it (<backingStore>) after a live snapshot, and would
+ * look for the file that goes at the next start: defining the disk again drops
+ * that.
  */
 static int
 define_top(struct engine *engine, const struct merge *merge,
@@ -77,10 +84,11 @@ define_top(struct engine *engine, const struct merge *merge,
 {
     const struct state_layer *active =
         tree_find_layer(volume, volume->row.layer_id);
+    bool takes_over = merge->is_active && !merge->is_backward;
     const struct hv_disk_change change = {
         .target = merge->target,
-        .path = merge->is_active ? merge->layer_path : active->path,
-        .format = merge->is_active ? merge->layer_format : active->format};
+        .path = takes_over ? merge->layer_path : active->path,
+        .format = takes_over ? merge->layer_format : active->format};
     AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
 
     if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
@@ -92,10 +100,32 @@ define_top(struct engine *engine, const struct merge *merge,
     return hv_define_disks(engine->hv, merge->vm_uuid, &change, 1, err);
 }
 
+/* By our own commit, or by qemu-img where that refuses. */
 static int
-commit_offline(struct engine *engine, struct job *job,
-               const struct merge *merge, struct tree_volume *volume,
-               struct error *err)
+commit_files(struct job *job, struct merge *merge,
+             const struct image_ref *chain, size_t count, struct error *err)
+{
+    struct copy_progress *progress = job != NULL ? &job->progress : NULL;
+    enum commit_refusal refusal;
+
+    merge->way = "varve";
+    if (commit_layer(chain, count, progress, &refusal, err) == 0)
+        return 0;
+    if (!commit_refusal_is_for_qemu(refusal))
+        return -1;
+    log_info("merge-by-qemu-img", "vm=%s disk=%s base='%s' reason=%s",
+             merge->vm_name, merge->target, merge->layer_path,
+             commit_refusal_name(refusal));
+    error_clear(err);
+    if (job != NULL)
+        job_step(job, "merging layers with qemu-img");
+    merge->way = "qemu-img";
+    return merge_tool_commit(chain, count, progress, err);
+}
+
+static int
+commit_offline(struct engine *engine, struct job *job, struct merge *merge,
+               struct tree_volume *volume, struct error *err)
 {
     size_t count;
     AUTO_FREE struct image_ref *chain =
@@ -103,9 +133,7 @@ commit_offline(struct engine *engine, struct job *job,
 
     if (fault_here("merge.commit"))
         return error_set_errno(err, errno, "commit '%s'", merge->child_path);
-    if (!merge->is_committed &&
-        commit_layer(chain, count, job != NULL ? &job->progress : NULL, err) <
-            0)
+    if (!merge->is_committed && commit_files(job, merge, chain, count, err) < 0)
         return -1;
     if (fault_here("merge.committed"))
         return error_set_errno(err, errno, "after commit of '%s'",
@@ -116,6 +144,13 @@ commit_offline(struct engine *engine, struct job *job,
                                      : 0;
 }
 
+/* The file that no layer needs afterwards. */
+static const char *
+path_that_goes(const struct merge *merge)
+{
+    return merge->is_backward ? merge->layer_path : merge->child_path;
+}
+
 /* Part 4: the record, in one transaction with the intent to unlink. */
 static int
 record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
@@ -124,7 +159,7 @@ record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(layer) layer = {0};
     AUTO_STATE(layer) child = {0};
-    json_t *payload = json_pack("{s:s}", "path", merge->child_path);
+    json_t *payload = json_pack("{s:s}", "path", path_that_goes(merge));
     int result = -1;
 
     if (tx == NULL || state_layer_get(tx, merge->layer_id, &layer, err) < 0 ||
@@ -134,8 +169,10 @@ record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
         (void)error_set_errno(err, errno, "record of a merge");
         goto out;
     }
-    state_set_text(&child.path, layer.path);
-    state_set_text(&child.format, layer.format);
+    if (!merge->is_backward) {
+        state_set_text(&child.path, layer.path);
+        state_set_text(&child.format, layer.format);
+    }
     child.parent_id = layer.parent_id;
     if (state_layer_delete(tx, layer.id, err) < 0 ||
         state_layer_update(tx, &child, err) < 0 ||
@@ -176,6 +213,59 @@ unlink_file(struct engine *engine, const char *vm_uuid, const char *path,
     return operation_end(engine->state, operation, err);
 }
 
+/* Before a layer is touched; a live merge looks at QEMU first. */
+static int
+check_allowed(const struct merge *merge, struct tree_volume *volume,
+              struct error *err)
+{
+    size_t count;
+    AUTO_FREE struct image_ref *chain =
+        tree_refs(volume, merge->child_id, &count);
+
+    return merge->is_committed ? 0 : merge_tool_allows(chain, count, err);
+}
+
+/* Parts 1 to 3. */
+static int
+move_content(struct engine *engine, struct job *job, struct merge *merge,
+             struct tree_volume *volume, bool live, struct error *err)
+{
+    if (merge->is_backward) {
+        int pulled = merge_pull_files(engine, job, merge, volume, live, err);
+
+        if (pulled < 0)
+            return -1;
+        if (pulled > 0)
+            return merge->is_on_active_chain
+                       ? define_top(engine, merge, volume, err)
+                       : 0;
+    }
+    if (check_allowed(merge, volume, err) < 0)
+        return -1;
+    if (!live)
+        return commit_offline(engine, job, merge, volume, err);
+    merge->way = "qemu";
+    if (merge_live(engine, job, merge, err) < 0 ||
+        rebase_children(merge, volume, true, err) < 0)
+        return -1;
+    return merge->is_active ? define_top(engine, merge, volume, err) : 0;
+}
+
+/* The record does not name the file any more, so what was asked is done: one
+ * that somebody still uses is removed by a later settling. */
+static int
+unlink_or_postpone(struct engine *engine, const char *vm_uuid, const char *path,
+                   int64_t operation, struct error *err)
+{
+    if (unlink_file(engine, vm_uuid, path, operation, err) == 0)
+        return 0;
+    if (err->code != ERROR_BUSY)
+        return -1;
+    log_warning("unlink-postponed", "vm=%s path='%s'", vm_uuid, path);
+    error_clear(err);
+    return 0;
+}
+
 /* Parts 1 to 5, from wherever it stands. */
 static int
 carry_out(struct engine *engine, struct job *job, struct merge *merge,
@@ -184,23 +274,16 @@ carry_out(struct engine *engine, struct job *job, struct merge *merge,
     int64_t unlink_operation = 0;
     bool live = state != HV_STOPPED && merge->is_on_active_chain;
 
-    if (live) {
-        if (merge_live(engine, job, merge, err) < 0 ||
-            rebase_children(merge, volume, true, err) < 0)
-            return -1;
-        if (merge->is_active && define_top(engine, merge, volume, err) < 0)
-            return -1;
-    } else if (commit_offline(engine, job, merge, volume, err) < 0) {
+    if (move_content(engine, job, merge, volume, live, err) < 0)
         return -1;
-    }
     if (record(engine, merge, &unlink_operation, err) < 0 ||
         hold_clear(engine->hold_dir, merge->vm_uuid, err) < 0)
         return -1;
-    log_info("layer-merged", "vm=%s disk=%s top='%s' base='%s' live=%d",
+    log_info("layer-merged", "vm=%s disk=%s top='%s' base='%s' live=%d by=%s",
              merge->vm_name, merge->target, merge->child_path,
-             merge->layer_path, (int)live);
-    return unlink_file(engine, merge->vm_uuid, merge->child_path,
-                       unlink_operation, err);
+             merge->layer_path, (int)live, merge->way);
+    return unlink_or_postpone(engine, merge->vm_uuid, path_that_goes(merge),
+                              unlink_operation, err);
 }
 
 /* What the record says about a merge of these two layers. */
@@ -222,6 +305,7 @@ describe(struct merge *merge, struct tree *tree, struct tree_volume *volume,
         .vm_name = tree->vm.name,
         .volume_id = volume->row.id,
         .target = volume->row.target,
+        .way = "before",
         .layer_id = layer_id,
         .child_id = child_id,
         .layer_path = layer->path,
@@ -254,7 +338,37 @@ delete_layer(struct engine *engine, struct tree *tree,
         return -1;
     log_info("layer-deleted", "vm=%s disk=%s path='%s'", tree->vm.name,
              volume->row.target, layer->path);
-    return unlink_file(engine, tree->vm.uuid, layer->path, operation, err);
+    return unlink_or_postpone(engine, tree->vm.uuid, layer->path, operation,
+                              err);
+}
+
+/* Does nobody wait for it but the machine itself? */
+static bool
+is_patient(const struct job *job)
+{
+    return job == NULL || strcmp(job->row.command, MERGE_FOLLOW_COMMAND) == 0;
+}
+
+static int
+begin_and_carry_out(struct engine *engine, struct job *job, struct merge *merge,
+                    struct tree_volume *volume, enum hv_state state,
+                    struct error *err)
+{
+    bool live = state != HV_STOPPED && merge->is_on_active_chain;
+    json_t *payload = merge_payload(merge);
+    int result = hold_set(engine->hold_dir, merge->vm_uuid,
+                          "varve is merging layers of its disks", err);
+
+    merge->is_backward = !live && merge_pull_is_better(merge, volume);
+    if (result == 0)
+        result = operation_begin(engine->state, OPERATION_MERGE, merge->vm_uuid,
+                                 merge->is_backward ? OPERATION_PULL
+                                                    : OPERATION_COMMIT,
+                                 payload, &merge->operation, err);
+    json_decref(payload);
+    if (result < 0)
+        return -1;
+    return carry_out(engine, job, merge, volume, state, err);
 }
 
 int
@@ -263,25 +377,19 @@ merge_run(struct engine *engine, struct job *job, struct tree *tree,
           enum hv_state state, struct error *err)
 {
     struct merge merge;
-    json_t *payload;
     int result;
 
     if (action->kind == PLANNER_DELETE)
         return delete_layer(engine, tree, volume, action->layer, err);
     if (describe(&merge, tree, volume, action->layer, action->child, err) < 0)
         return -1;
-    if (hold_set(engine->hold_dir, merge.vm_uuid,
-                 "varve is merging layers of its disks", err) < 0)
+    merge.is_patient = is_patient(job);
+    if (merge_gate_enter(engine, job, err) < 0)
         return -1;
-    payload = merge_payload(&merge);
-    result = operation_begin(engine->state, OPERATION_MERGE, merge.vm_uuid,
-                             OPERATION_COMMIT, payload, &merge.operation, err);
-    json_decref(payload);
-    if (result < 0)
-        return -1;
-    return carry_out(engine, job, &merge, volume, state, err);
+    result = begin_and_carry_out(engine, job, &merge, volume, state, err);
+    merge_gate_leave(engine);
+    return result;
 }
-
 int
 merge_settle(struct engine *engine, struct job *job,
              const struct state_operation *row, struct error *err)
@@ -316,6 +424,8 @@ merge_settle(struct engine *engine, struct job *job,
     if (describe(&merge, tree, volume, layer, child, err) < 0)
         return -1;
     merge.operation = row->id;
+    merge.is_backward = strcmp(row->phase, OPERATION_PULL) == 0;
+    merge.is_patient = is_patient(job);
     if (machine->state == HV_STOPPED &&
         strcmp(row->phase, OPERATION_PIVOT) == 0) {
         int pivoted = merge_pivot_happened(engine, &merge, volume, err);
@@ -324,7 +434,11 @@ merge_settle(struct engine *engine, struct job *job,
             return -1;
         merge.is_committed = pivoted > 0;
     }
-    return carry_out(engine, job, &merge, volume, machine->state, err);
+    if (merge_gate_enter(engine, job, err) < 0)
+        return -1;
+    bad = carry_out(engine, job, &merge, volume, machine->state, err);
+    merge_gate_leave(engine);
+    return bad;
 }
 
 int

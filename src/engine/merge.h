@@ -25,14 +25,20 @@
 #include "engine/planner.h"
 #include "engine/tree.h"
 
+/* The job that follows a merge which a request did not wait for. */
+#define MERGE_FOLLOW_COMMAND "settleVirtualMachine"
+
 /**
  * merge_run(engine, job, tree, volume, action, state, err):
  * One action of the planner on `volume`.  `job` (or NULL when settling) shows
  * progress.  The tree is stale afterwards: load it again.
  *
- * Blocks:     for as long as the copying takes; ERROR_TIMEOUT after
- *             snapshot.merge.timeout, and then QEMU's job goes on and is
- *             settled later.
+ * Blocks:     for as long as the copying takes, and before it begins until
+ *             there is room for one more merge on this host; ERROR_TIMEOUT
+ *             after snapshot.merge.timeout: QEMU's job goes on then, and a
+ *             settling job must follow it.  ERROR_CANCELLED, and
+ *             ERROR_CONFLICT when somebody else aborted it: given up, the
+ *             chain is as it was.
  */
 int merge_run(struct engine *engine, struct job *job, struct tree *tree,
               struct tree_volume *volume, const struct planner_action *action,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * merge_internal.h -- shared by merge.c and merge_live.c.
+ * merge_internal.h -- shared by the files of merge.
  */
 #ifndef ENGINE_MERGE_INTERNAL_H
 #define ENGINE_MERGE_INTERNAL_H
@@ -14,7 +14,8 @@ struct merge {
     const char *vm_name;
     int64_t volume_id;
     const char *target;
-    int64_t layer_id; /* L, the lower one, whose file stays */
+    const char *way;  /* who copied, for the log: varve, qemu, qemu-img, pull */
+    int64_t layer_id; /* L, the lower one, whose content goes */
     int64_t child_id; /* C, whose content stays */
     const char *layer_path;
     const char *layer_format;
@@ -22,6 +23,8 @@ struct merge {
     bool is_active;          /* C is what the guest writes */
     bool is_on_active_chain; /* a running QEMU has both open */
     bool is_committed;       /* known: L's file holds C's content already */
+    bool is_backward;        /* C's file stays and L's goes (merge_pull.h) */
+    bool is_patient;         /* no request waits for it: no time-out */
     int64_t operation;
 };
 
@@ -29,10 +32,23 @@ struct merge {
  * merge_live(engine, job, merge, err):
  * Part 1 inside a running QEMU: start, or go on with, its block job; wait;
  * pivot if C is the active layer; see that QEMU's chain is what it must be.
+ * A job that failed, or that somebody aborted or cancelled, is given up: the
+ * operation is over then.
  */
 int merge_live(struct engine *engine, struct job *job,
                const struct merge *merge, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4);
+
+/**
+ * merge_wait(engine, job, merge, ret_state, err):
+ * Wait until the block job is ready or over; `job` shows progress.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_TIMEOUT or ERROR_CANCELLED (the
+ *             block job goes on), or as hv_job_wait().
+ */
+int merge_wait(struct engine *engine, struct job *job,
+               const struct merge *merge, struct hv_job *ret_state,
+               struct error *err) MUST_CHECK NONNULL(1, 3, 4, 5);
 
 /**
  * merge_pivot_happened(engine, merge, err):

@@ -2,15 +2,18 @@
 /*
  * QEMU's block job is looked for before one is started, so that a job that
  * an earlier varved began is taken over, also one that waits READY.  A job's
- * end counts only by its event and by QEMU's chain afterwards.
+ * end counts only by its event and by QEMU's chain afterwards.  One that ended
+ * without its work done, or that is cancelled, is given up: the chain is right
+ * as it is, so the operation ends and the machine may be started again.
  */
 #include "engine/merge_internal.h"
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/path.h"
+#include "engine/hold.h"
 #include "engine/operation.h"
-#include "engine/settings.h"
 #include "engine/views.h"
 #include "image/qcow2.h"
 
@@ -43,48 +46,6 @@ chain_has_child(struct engine *engine, const struct merge *merge,
     return has_child;
 }
 
-static bool
-show_progress(const struct hv_job *state, void *context)
-{
-    struct job *job = context;
-
-    if (job == NULL)
-        return true;
-    job_bytes(job, state->done, state->total);
-    return !job_is_cancelled(job);
-}
-
-static int
-wait_for_job(struct engine *engine, struct job *job, const struct merge *merge,
-             struct hv_job *ret_state, struct error *err)
-{
-    int64_t timeout_s = 0;
-    bool events = false;
-
-    if (settings_get_bool(engine->state, "libvirt.events.enabled", NULL,
-                          &events, err) < 0 ||
-        settings_get_int(engine->state, "snapshot.merge.timeout", NULL,
-                         &timeout_s, err) < 0)
-        return -1;
-    if (!events)
-        timeout_s = 0; /* as documented: the setting needs events */
-    if (hv_job_wait(engine->hv, merge->vm_uuid, merge->target, timeout_s * 1000,
-                    show_progress, job, ret_state, err) < 0) {
-        if (err->code == ERROR_TIMEOUT)
-            return error_set(err, ERROR_TIMEOUT,
-                             "machine '%s' disk '%s': the merge is not done "
-                             "after snapshot.merge.timeout (%lld s); it goes "
-                             "on in QEMU and is finished later",
-                             merge->vm_name, merge->target,
-                             (long long)timeout_s);
-        return -1;
-    }
-    log_info("merge-copied", "vm=%s disk=%s done=%llu total=%llu",
-             merge->vm_name, merge->target, (unsigned long long)ret_state->done,
-             (unsigned long long)ret_state->total);
-    return 0;
-}
-
 static int
 pivot(struct engine *engine, const struct merge *merge, struct error *err)
 {
@@ -102,58 +63,148 @@ pivot(struct engine *engine, const struct merge *merge, struct error *err)
     return 0;
 }
 
+/* 1 when the file above C still names C in its header; 0 when QEMU's job had
+ * got as far as that before it failed. */
+static int
+is_named_above(struct engine *engine, const struct merge *merge,
+               struct error *err)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+    AUTO_FREE struct qcow2_info *info = xcalloc(1, sizeof(*info));
+    AUTO_FREE char *below = NULL;
+    size_t i = 0;
+
+    if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
+        return -1;
+    while (i < view.qemu_count &&
+           !views_same_file(view.qemu_chain[i], merge->child_path))
+        i++;
+    if (i == 0 || i == view.qemu_count)
+        return 1; /* the active layer: nothing rests on it */
+    if (qcow2_read_info(view.qemu_chain[i - 1], info, err) < 0)
+        return -1;
+    if (!info->has_backing)
+        return 0;
+    below = path_resolve_backing(view.qemu_chain[i - 1], info->backing_name);
+    return views_same_file(below, merge->child_path);
+}
+
+/*
+ * The job is to end, or has ended, without its work done.  The chain reads as
+ * before, C masks what L's file holds, so nothing has to be put right: the
+ * operation is over.  Only when a header was changed already does it stay, to
+ * be done again.  Returns -1, or 1 when it was done after all.
+ */
+static int
+give_up(struct engine *engine, const struct merge *merge, const char *why,
+        struct error *err)
+{
+    enum error_code code = err->code != ERROR_NONE ? err->code : ERROR_CONFLICT;
+    struct error failed = ERROR_INIT;
+    int has_child;
+    int is_named = 1;
+
+    if (hv_job_abort(engine->hv, merge->vm_uuid, merge->target, &failed) < 0 ||
+        (has_child = chain_has_child(engine, merge, &failed)) < 0 ||
+        (has_child > 0 &&
+         (is_named = is_named_above(engine, merge, &failed)) < 0)) {
+        *err = failed;
+        return -1;
+    }
+    error_clear(err);
+    if (has_child == 0)
+        return 1;
+    if (is_named == 0)
+        return error_set(err, code,
+                         "machine '%s' disk '%s': the merge %s half-way; it "
+                         "is done again",
+                         merge->vm_name, merge->target, why);
+    if (fault_here("merge.given-up"))
+        return error_set_errno(err, errno, "give up the merge of '%s'",
+                               merge->target);
+    if (operation_end(engine->state, merge->operation, err) < 0 ||
+        hold_clear(engine->hold_dir, merge->vm_uuid, err) < 0)
+        return -1;
+    log_info("merge-given-up", "vm=%s disk=%s reason='%s'", merge->vm_name,
+             merge->target, why);
+    return error_set(err, code,
+                     "machine '%s' disk '%s': the merge %s; nothing is lost, "
+                     "the guest's disk is as it was; delete the snapshot "
+                     "again to merge it",
+                     merge->vm_name, merge->target, why);
+}
+
+static int
+start_job(struct engine *engine, const struct merge *merge, struct error *err)
+{
+    if (fault_here("merge.start"))
+        return error_set_errno(err, errno, "start commit of '%s'",
+                               merge->target);
+    if (hv_commit_start(engine->hv, merge->vm_uuid, merge->target,
+                        merge->is_active ? NULL : merge->child_path,
+                        merge->layer_path, 0, err) < 0)
+        return -1;
+    if (fault_here("merge.started"))
+        return error_set_errno(err, errno, "after start of '%s'",
+                               merge->target);
+    return 0;
+}
+
+/* 0 go on (to the pivot if it is ready), 1 done without it, -1. */
+static int
+copy(struct engine *engine, struct job *job, const struct merge *merge,
+     struct hv_job *state, struct error *err)
+{
+    if (hv_job_query(engine->hv, merge->vm_uuid, merge->target, state, err) <
+            0 ||
+        (state->state == HV_JOB_NONE && start_job(engine, merge, err) < 0))
+        return -1;
+    if (state->state != HV_JOB_READY &&
+        merge_wait(engine, job, merge, state, err) < 0)
+        return err->code == ERROR_CANCELLED
+                   ? give_up(engine, merge, "was cancelled", err)
+                   : -1;
+    switch (state->state) {
+    case HV_JOB_FAILED:
+        return give_up(engine, merge, "failed in QEMU", err);
+    case HV_JOB_CANCELLED:
+        return give_up(engine, merge, "was aborted by somebody else", err);
+    case HV_JOB_RUNNING:
+    case HV_JOB_NONE:
+    case HV_JOB_READY:
+    case HV_JOB_COMPLETED:
+        break;
+    }
+    return 0;
+}
+
 int
 merge_live(struct engine *engine, struct job *job, const struct merge *merge,
            struct error *err)
 {
     struct hv_job state = {.state = HV_JOB_NONE};
     int has_child = chain_has_child(engine, merge, err);
+    int done;
 
     if (has_child <= 0)
         return has_child;
-    if (hv_job_query(engine->hv, merge->vm_uuid, merge->target, &state, err) <
-        0)
+    done = copy(engine, job, merge, &state, err);
+    if (done < 0)
         return -1;
-    if (state.state == HV_JOB_NONE) {
-        if (fault_here("merge.start"))
-            return error_set_errno(err, errno, "start commit of '%s'",
-                                   merge->target);
-        if (hv_commit_start(engine->hv, merge->vm_uuid, merge->target,
-                            merge->is_active ? NULL : merge->child_path,
-                            merge->layer_path, 0, err) < 0)
-            return -1;
-        if (fault_here("merge.started"))
-            return error_set_errno(err, errno, "after start of '%s'",
-                                   merge->target);
-    }
-    if (state.state != HV_JOB_READY &&
-        wait_for_job(engine, job, merge, &state, err) < 0)
+    if (done == 0 && state.state == HV_JOB_READY &&
+        pivot(engine, merge, err) < 0)
         return -1;
-    if (state.state == HV_JOB_READY) {
-        if (pivot(engine, merge, err) < 0)
-            return -1;
-    } else if (state.state == HV_JOB_CANCELLED && job != NULL &&
-               job_is_cancelled(job)) {
-        return error_set(err, ERROR_CANCELLED,
-                         "machine '%s' disk '%s': cancelled; the merge goes "
-                         "on in QEMU and is finished later",
-                         merge->vm_name, merge->target);
-    } else if (state.state != HV_JOB_COMPLETED && state.state != HV_JOB_NONE) {
-        return error_set(err, ERROR_CONFLICT,
-                         "machine '%s' disk '%s': the block job %s; the chain "
-                         "is as it was, try again",
-                         merge->vm_name, merge->target,
-                         state.state == HV_JOB_CANCELLED ? "was aborted"
-                                                         : "failed");
-    }
     /* However it ended, with an event or none: QEMU's chain is the proof. */
     has_child = chain_has_child(engine, merge, err);
-    if (has_child > 0)
-        return error_set(err, ERROR_CONFLICT,
-                         "machine '%s' disk '%s': QEMU still uses '%s' after "
-                         "the merge",
-                         merge->vm_name, merge->target, merge->child_path);
-    return has_child;
+    if (has_child <= 0)
+        return has_child;
+    /* It ended and nobody was told how: as if it was aborted. */
+    return state.state == HV_JOB_NONE
+               ? give_up(engine, merge, "ended without its work done", err)
+               : error_set(err, ERROR_CONFLICT,
+                           "machine '%s' disk '%s': QEMU still uses '%s' after "
+                           "the merge",
+                           merge->vm_name, merge->target, merge->child_path);
 }
 
 /* 1 when C over L reads as L alone does, wherever C decides. */

@@ -25,8 +25,11 @@
 #define OPERATION_MERGE "merge"   /* one layer into the one below */
 #define OPERATION_UNLINK "unlink" /* a file that no record names any more */
 
+#define OPERATION_VOLUME "volume" /* attach, detach, resize */
+
 #define OPERATION_PREPARE "prepare" /* may be undone */
 #define OPERATION_COMMIT "commit"   /* ask reality */
+#define OPERATION_PULL "pull"       /* of a merge backward: ask reality */
 #define OPERATION_PIVOT "pivot"     /* of a live merge: ask reality */
 #define OPERATION_FINISH "finish"   /* must be finished */
 

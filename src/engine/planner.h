@@ -32,7 +32,9 @@ struct planner_layer {
 struct planner_tree {
     const struct planner_layer *layers; /* borrowed */
     size_t count;
-    int64_t active; /* id of the layer that the guest writes; 0 for none */
+    int64_t active;  /* id of the layer that the guest writes; 0 for none */
+    uint64_t *looks; /* or NULL; planner_next() adds how often it looked at a
+                        layer: n log n for n layers */
 };
 
 enum planner_kind {

@@ -38,10 +38,48 @@ int request_vm_reboot(struct engine *engine, const struct caller *caller,
 int request_vm_release(struct engine *engine, const struct caller *caller,
                        const char *vm, struct ticket *ret_ticket,
                        struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+/* Stop it and delete its VM snapshots; it can be had back until it is
+ * expunged, which also undefines it and deletes the files that are ours. */
+int request_vm_destroy(struct engine *engine, const struct caller *caller,
+                       const char *vm, bool expunge, struct ticket *ret_ticket,
+                       struct error *err) MUST_CHECK NONNULL(1, 2, 3, 5, 6);
+int request_vm_recover(struct engine *engine, const struct caller *caller,
+                       const char *vm, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
 /* Look at the machine again and settle whatever is unfinished. */
 int request_vm_settle(struct engine *engine, const struct caller *caller,
                       const char *vm, struct ticket *ret_ticket,
                       struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* -- volumes -------------------------------------------------------------- */
+
+struct request_volume {
+    const char *name;
+    uint64_t size; /* bytes; above 0 */
+};
+/* A volume of the caller's account without a file yet: the first attaching
+ * makes it, beside the machine's root disk. */
+int request_volume_create(struct engine *engine, const struct caller *caller,
+                          const struct request_volume *args,
+                          struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+/* device_id -1: the lowest that is free. */
+int request_volume_attach(struct engine *engine, const struct caller *caller,
+                          const char *volume, const char *vm, int64_t device_id,
+                          struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 6, 7);
+int request_volume_detach(struct engine *engine, const struct caller *caller,
+                          const char *volume, struct ticket *ret_ticket,
+                          struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
+/* Grow it; the machine may run. */
+int request_volume_resize(struct engine *engine, const struct caller *caller,
+                          const char *volume, uint64_t size,
+                          struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5, 6);
+/* A detached one, its files with it. */
+int request_volume_delete(struct engine *engine, const struct caller *caller,
+                          const char *volume, struct ticket *ret_ticket,
+                          struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
 
 /* -- VM snapshots -------------------------------------------------------- */
 
@@ -57,11 +95,13 @@ int request_vm_snapshot_create(struct engine *engine,
                                const struct request_vm_snapshot *args,
                                struct ticket *ret_ticket, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+/* It ends running from a snapshot with memory, else stopped; a change from
+ * what it is now is refused, unless change_power (or the setting) allows it. */
 int request_vm_snapshot_revert(struct engine *engine,
                                const struct caller *caller,
-                               const char *vm_snapshot,
+                               const char *vm_snapshot, bool change_power,
                                struct ticket *ret_ticket, struct error *err)
-    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+    MUST_CHECK NONNULL(1, 2, 3, 5, 6);
 int request_vm_snapshot_delete(struct engine *engine,
                                const struct caller *caller,
                                const char *vm_snapshot,
@@ -138,10 +178,36 @@ int request_backup_delete(struct engine *engine, const struct caller *caller,
 int request_backup_restore(struct engine *engine, const struct caller *caller,
                            const char *backup, struct ticket *ret_ticket,
                            struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+/* Make one file of the backup and those below it, down to `oldest` (NULL: a
+ * full), in the repository alone. */
+struct request_fold {
+    const char *backup;
+    const char *oldest; /* or NULL */
+    bool verify;        /* read the result before it counts */
+};
+int request_backup_fold(struct engine *engine, const struct caller *caller,
+                        const struct request_fold *args,
+                        struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
 /* Read the whole point and compare with its content roots. */
 int request_backup_verify(struct engine *engine, const struct caller *caller,
                           const char *backup, struct ticket *ret_ticket,
                           struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* -- the host ------------------------------------------------------------ */
+
+/* Snapshot, merge, back up and restore a guest that is made for it and gone
+ * afterwards (self_test.h).  Root admins only. */
+int request_self_test(struct engine *engine, const struct caller *caller,
+                      struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/* Read the whole repository of an image store, each file once, in the
+ * background; a pass that was interrupted goes on.  Root only; ERROR_BUSY
+ * while one runs. */
+int request_scrub(struct engine *engine, const struct caller *caller,
+                  const char *image_store, struct ticket *ret_ticket,
+                  struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
 
 /* -- jobs ---------------------------------------------------------------- */
 

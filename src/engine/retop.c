@@ -17,6 +17,7 @@
 #include "engine/retop_internal.h"
 #include "engine/thaw_guard.h"
 #include "engine/views.h"
+#include "engine/volume.h"
 #include "image/qcow2.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ retop_new(enum retop_purpose purpose, int64_t owner, const struct tree *tree,
     memcpy(retop->vm_uuid, tree->vm.uuid, UUID_TEXT_SIZE - 1);
     retop->vm_name = xstrdup(tree->vm.name);
     retop->is_live = is_live;
+    retop->guest.pause_ms = -1;
     return retop;
 }
 
@@ -56,6 +58,7 @@ retop_free(struct retop *retop)
         free(retop->disks[i].format);
     }
     free(retop->disks);
+    retop_guest_release(retop);
     free(retop->vm_name);
     free(retop);
 }
@@ -96,31 +99,6 @@ retop_add(struct retop *retop, struct tree_volume *volume,
     return disk;
 }
 
-/* The guest's disk size as the image says it now; it may have been resized. */
-static int
-current_size(const struct state_layer *active, uint64_t *ret_size,
-             struct error *err)
-{
-    AUTO_FREE struct qcow2_info *info = NULL;
-    AUTO_CLOSE int fd = -1;
-
-    if (tree_format(active) == IMAGE_QCOW2) {
-        info = xcalloc(1, sizeof(*info));
-        if (qcow2_read_info(active->path, info, err) < 0)
-            return -1;
-        *ret_size = info->size;
-        return 0;
-    }
-    fd = open(active->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set_errno(err, errno, "open '%s'", active->path);
-    if (fd_size(fd, ret_size, active->path, err) < 0)
-        return -1;
-    /* QEMU shows the guest whole sectors. */
-    *ret_size = (*ret_size + 511) / 512 * 512;
-    return 0;
-}
-
 int
 retop_add_overlays(struct retop *retop, struct tree *tree, struct error *err)
 {
@@ -133,7 +111,7 @@ retop_add_overlays(struct retop *retop, struct tree *tree, struct error *err)
         if (active == NULL)
             return error_set(err, ERROR_INTERNAL, "disk '%s' has no layer",
                              volume->row.target);
-        if (current_size(active, &size, err) < 0)
+        if (volume_size(active, &size, err) < 0)
             return -1;
         (void)retop_add(retop, volume, active, "qcow2", size);
     }
@@ -196,21 +174,63 @@ snapshot(struct engine *engine, const struct retop *retop,
     return result;
 }
 
-static int
-switch_disks(struct engine *engine, const struct retop *retop, bool live,
-             struct error *err)
+static struct hv_disk_change *
+changes_of(const struct retop *retop)
 {
-    AUTO_FREE struct hv_disk_change *changes =
-        xcalloc(retop->count, sizeof(*changes));
+    struct hv_disk_change *changes = xcalloc(retop->count, sizeof(*changes));
 
     for (size_t i = 0; i < retop->count; i++)
         changes[i] = (struct hv_disk_change){.target = retop->disks[i].target,
                                              .path = retop->disks[i].path,
                                              .format = retop->disks[i].format};
-    if (live)
-        return snapshot(engine, retop, changes, err);
+    return changes;
+}
+
+static int
+define_disks(struct engine *engine, const struct retop *retop,
+             struct error *err)
+{
+    AUTO_FREE struct hv_disk_change *changes = changes_of(retop);
+
     return hv_define_disks(engine->hv, retop->vm_uuid, changes, retop->count,
                            err);
+}
+
+/* A size that was changed meanwhile becomes another one with these. */
+static bool
+goes_back(enum retop_purpose purpose)
+{
+    return purpose == RETOP_REVERT || purpose == RETOP_RESTORE;
+}
+
+static int
+snapshot_with_memory(struct engine *engine, struct retop *retop,
+                     const struct hv_disk_change *changes, struct error *err)
+{
+    struct hv_memory memory = {.path = retop->guest.memory,
+                               .timeout_ms = retop->guest.timeout_ms};
+
+    if (hv_snapshot_memory(engine->hv, retop->vm_uuid, changes, retop->count,
+                           &memory, err) < 0)
+        return -1;
+    retop->guest.pause_ms = memory.pause_ms;
+    return 0;
+}
+
+int
+retop_switch(struct engine *engine, struct retop *retop, struct error *err)
+{
+    AUTO_FREE struct hv_disk_change *changes = changes_of(retop);
+
+    if (retop->guest.memory != NULL && retop->is_live)
+        return snapshot_with_memory(engine, retop, changes, err);
+    if (retop->is_live)
+        return snapshot(engine, retop, changes, err);
+    if (retop->guest.memory != NULL)
+        return hv_restore_memory(engine->hv, retop->vm_uuid,
+                                 retop->guest.memory, changes, retop->count,
+                                 err);
+    return define_disks(engine, retop, err);
 }
 
 /* Insert the new layers and make them the volumes' active ones. */
@@ -234,6 +254,9 @@ record_layers(struct state_tx *tx, const struct retop *retop, int64_t *layers,
             state_volume_get(tx, disk->volume_id, &volume, err) < 0)
             return -1;
         layers[i] = layer.id;
+        if (goes_back(retop->purpose) &&
+            volume_note_size(tx, &volume, (int64_t)disk->size, err) < 0)
+            return -1;
         volume.layer_id = layer.id;
         volume.size = (int64_t)disk->size;
         if (state_volume_update(tx, &volume, err) < 0)
@@ -272,19 +295,19 @@ mend_definitions(struct engine *engine, const struct retop *retop,
             return -1;
         if (view.inactive_top != NULL &&
             !views_same_file(view.inactive_top, retop->disks[i].path))
-            return switch_disks(engine, retop, false, err);
+            return define_disks(engine, retop, err);
     }
     return 0;
 }
 
 int
-retop_finish(struct engine *engine, const struct retop *retop,
-             struct error *err)
+retop_finish(struct engine *engine, struct retop *retop, struct error *err)
 {
     if (fault_here("retop.switched"))
         return error_set_errno(err, errno, "after the switch of '%s'",
                                retop->vm_name);
     if (mend_definitions(engine, retop, err) < 0 ||
+        retop_guest_finish(engine, retop, err) < 0 ||
         record(engine, retop, err) < 0)
         return -1;
     return hold_clear(engine->hold_dir, retop->vm_uuid, err);
@@ -300,7 +323,8 @@ retop_commit(struct engine *engine, struct retop *retop, struct error *err)
                  "varve is switching its disks to new files", err) < 0 ||
         operation_set_phase(engine->state, retop->operation, OPERATION_COMMIT,
                             err) < 0 ||
-        fault_here("retop.before-switch")) {
+        fault_here("retop.before-switch") ||
+        retop_guest_begin(engine, retop, err) < 0) {
         if (err->code == ERROR_NONE)
             (void)error_set(err, ERROR_IO, "fault before the switch");
         why = *err;
@@ -308,11 +332,12 @@ retop_commit(struct engine *engine, struct retop *retop, struct error *err)
             *err = why;
         return -1;
     }
-    if (switch_disks(engine, retop, retop->is_live, err) == 0)
+    if (retop_switch(engine, retop, err) == 0)
         return retop_finish(engine, retop, err);
     /* An error is not an answer: ask what really is. */
     why = *err;
-    happened = retop_ask(engine, retop, err);
+    happened =
+        retop_thaw(engine, retop, err) < 0 ? -1 : retop_ask(engine, retop, err);
     if (happened < 0) {
         (void)error_prefix(&why,
                            "machine '%s' will be settled when the "
@@ -339,7 +364,7 @@ drop_file(struct engine *engine, const struct retop *retop,
     int used;
 
     if (!fd_exists(disk->path))
-        return 0;
+        return fd_unlink(disk->path, err); /* perhaps not durably gone */
     used = views_is_used(engine, retop->vm_uuid, disk->path, err);
     if (used < 0)
         return -1;
@@ -355,6 +380,8 @@ retop_undo(struct engine *engine, const struct retop *retop,
 {
     AUTO_STATE_TX struct state_tx *tx = NULL;
 
+    if (retop_guest_undo(engine, retop, err) < 0)
+        return -1;
     for (size_t i = 0; i < retop->count; i++) {
         if (drop_file(engine, retop, &retop->disks[i], err) < 0)
             return -1;

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/uuid.h"
 #include "engine/engine_internal.h"
+#include "engine/saved_memory.h"
 #include "engine/tree.h"
 
 #include <jansson.h>
@@ -46,6 +47,22 @@ struct retop_disk {
     uint64_t size; /* of the guest's disk */
 };
 
+/* What belongs to a machine beside its disks; texts are owned, or NULL. */
+struct retop_guest {
+    char *memory;   /* snapshot: saved there; revert: it goes on from it */
+    uint64_t bytes; /* of the machine's memory */
+    int64_t timeout_ms;
+    char *nvram;      /* the machine's own store */
+    char *nvram_copy; /* snapshot: made; revert, restore: put in its place */
+    char *nvram_old;  /* revert, restore: what was there, until the end */
+    bool must_end;    /* revert: the machine runs, and is ended first */
+    char boot_id[UUID_TEXT_SIZE]; /* of this host, when it was begun */
+    /* Results, not journalled. */
+    int64_t pause_ms; /* -1: unknown */
+    bool is_saved;    /* the memory is whole, and on disk */
+    struct saved_memory saved;
+};
+
 struct retop {
     enum retop_purpose purpose;
     int64_t owner; /* row of vm_snapshot or backup */
@@ -54,6 +71,7 @@ struct retop {
     char *vm_name;
     bool is_live; /* switched in a running QEMU */
     bool quiesce;
+    struct retop_guest guest;
     struct retop_disk *disks; /* owned */
     size_t count;
     int64_t operation; /* 0 until journalled */
@@ -95,6 +113,35 @@ int retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
 /* Make the overlays of all disks (snapshot, freeze, revert). */
 int retop_make_overlays(struct engine *engine, const struct retop *retop,
                         struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/**
+ * retop_keep_guest(engine, retop, machine, memory, timeout_ms, err):
+ * Of a snapshot, before retop_prepare(): also keep the UEFI variables, if the
+ * machine has any, and its memory if `memory`.  Call after the disks were
+ * added.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_UNSUPPORTED when the machine
+ *             has something that cannot be kept (a vTPM).
+ */
+int retop_keep_guest(struct engine *engine, struct retop *retop,
+                     const struct hv_machine *machine, bool memory,
+                     int64_t timeout_ms, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 6);
+
+/* ERROR_UNSUPPORTED when the machine has a vTPM, which cannot be kept, and no
+ * setting says that it may be left out. */
+int retop_check_vtpm(struct engine *engine, const struct hv_machine *machine,
+                     struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/* Of a revert or a restore, before retop_prepare(): put that copy of the UEFI
+ * variables back; a machine without a store is left alone.  NULL: under a new
+ * name, retop->guest.nvram_copy; write it before retop_commit(). */
+void retop_put_nvram(struct retop *retop, const struct hv_machine *machine,
+                     const char *copy) NONNULL(1, 2);
+
+/* Make the files for what retop_keep_guest() was told to keep. */
+int retop_make_guest(const struct retop *retop, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
 
 /**
  * retop_commit(engine, retop, err):

@@ -9,6 +9,8 @@
  * guest.  If all are empty, old and new tops read the same and undoing loses
  * nothing.
  */
+#include "base/fd.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "engine/operation.h"
 #include "engine/retop_internal.h"
@@ -56,11 +58,12 @@ retop_to_json(const struct retop *retop)
                       disk->format, "size", (json_int_t)disk->size));
     }
     payload =
-        json_pack("{s:i, s:I, s:I, s:s, s:s, s:b, s:b, s:o}", "purpose",
+        json_pack("{s:i, s:I, s:I, s:s, s:s, s:b, s:b, s:o, s:o}", "purpose",
                   (int)retop->purpose, "owner", (json_int_t)retop->owner, "vm",
                   (json_int_t)retop->vm_id, "vmUuid", retop->vm_uuid, "vmName",
                   retop->vm_name, "live", (int)retop->is_live, "quiesce",
-                  (int)retop->quiesce, "disks", disks);
+                  (int)retop->quiesce, "disks", disks, "guest",
+                  retop_guest_to_json(retop));
     if (payload == NULL)
         abort(); /* nothing here comes from outside; out of memory */
     return payload;
@@ -133,6 +136,8 @@ unpack(json_t *payload, struct retop *retop)
     retop->vm_name = xstrdup(name);
     retop->is_live = live != 0;
     retop->quiesce = quiesce != 0;
+    if (retop_guest_from_json(json_object_get(payload, "guest"), retop) < 0)
+        return -1;
     retop->disks = xcalloc(json_array_size(disks), sizeof(*retop->disks));
     for (size_t i = 0; i < json_array_size(disks); i++) {
         if (disk_from_json(json_array_get(disks, i), &retop->disks[i]) < 0)
@@ -156,20 +161,51 @@ retop_from_json(json_t *payload, int64_t operation, struct error *err)
     return steal(&retop);
 }
 
-/* 1 when the guest wrote into any of the new overlays. */
+/*
+ * 1 when the guest wrote into any of the new overlays.  They were all there
+ * before the switch, and only undoing unlinks one: a missing one says that
+ * undoing had begun, which is decided upon when none is written.
+ */
 static int
 any_written(const struct retop *retop, struct error *err)
 {
+    const char *written = NULL;
+    const char *missing = NULL;
+
     for (size_t i = 0; i < retop->count; i++) {
         AUTO_EXTENTS struct extents held = EXTENTS_INIT;
+        const char *path = retop->disks[i].path;
 
         if (strcmp(retop->disks[i].format, "qcow2") != 0)
             continue;
-        if (qcow2_allocated(retop->disks[i].path, &held, err) < 0)
+        if (!fd_exists(path)) {
+            missing = path;
+            continue;
+        }
+        if (qcow2_allocated(path, &held, err) < 0)
             return -1;
         if (held.count > 0)
-            return 1;
+            written = path;
     }
+    if (written != NULL && missing != NULL)
+        return error_set(err, ERROR_CONFLICT,
+                         "machine '%s': the guest wrote into '%s', but '%s' "
+                         "is gone; put it back, or restore a backup",
+                         retop->vm_name, written, missing);
+    return written != NULL;
+}
+
+int
+retop_thaw(struct engine *engine, const struct retop *retop, struct error *err)
+{
+    if (!retop->quiesce || !retop->is_live ||
+        hv_thaw(engine->hv, retop->vm_uuid, err) == 0)
+        return 0;
+    if (err->code == ERROR_UNAVAILABLE)
+        return -1;
+    log_warning("guest-thaw-unsure", "vm=%s error='%s'", retop->vm_name,
+                err->message);
+    error_clear(err);
     return 0;
 }
 
@@ -193,9 +229,35 @@ retop_ask(struct engine *engine, const struct retop *retop, struct error *err)
         if (top != NULL && views_same_file(top, disk->path))
             return 1;
     }
-    if (machine->state == HV_STOPPED && retop->is_live)
+    if (machine->state == HV_STOPPED &&
+        (retop->is_live || retop->guest.memory != NULL))
         return any_written(retop, err);
     return 0;
+}
+
+/*
+ * The guest was ended for this switch: making it is better than leaving the
+ * machine stopped on disks that nobody asked for.  1 it is made, 0 it cannot
+ * be, -1 it cannot be told now.
+ */
+static int
+go_forward(struct engine *engine, struct retop *retop, struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    int happened;
+
+    if (hv_get(engine->hv, retop->vm_uuid, &machine, err) < 0)
+        return -1;
+    if (machine->state != HV_STOPPED)
+        return 0; /* it was not ended yet */
+    if (retop_guest_begin(engine, retop, err) == 0 &&
+        retop_switch(engine, retop, err) == 0)
+        return 1;
+    log_warning("switch-not-made", "vm=%s error='%s'", retop->vm_name,
+                err->message);
+    error_clear(err);
+    happened = retop_ask(engine, retop, err);
+    return happened;
 }
 
 int
@@ -214,7 +276,14 @@ retop_settle(struct engine *engine, const struct state_operation *row,
     if (retop == NULL)
         return -1;
     if (strcmp(row->phase, OPERATION_PREPARE) != 0)
-        happened = retop_ask(engine, retop, err);
+        happened = retop_thaw(engine, retop, err) < 0
+                       ? -1
+                       : retop_ask(engine, retop, err);
+    if (happened < 0)
+        return -1;
+    if (happened == 0 && strcmp(row->phase, OPERATION_PREPARE) != 0 &&
+        retop_guest_goes_forward(retop))
+        happened = go_forward(engine, retop, err);
     if (happened < 0)
         return -1;
     if (happened > 0)

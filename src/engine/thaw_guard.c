@@ -35,13 +35,14 @@
 
 extern char **environ;
 
-/* Start argv with `fd` as its standard input and no signal blocked. */
+/* Start argv with `fd` as its standard input and signals as at login. */
 static int
 spawn(const char *const argv[], int fd, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;
+    sigset_t defaults;
     char *const *arguments;
     int failed = posix_spawn_file_actions_init(&actions);
 
@@ -53,9 +54,13 @@ spawn(const char *const argv[], int fd, pid_t *ret_pid)
         return failed;
     }
     (void)sigemptyset(&none);
+    (void)sigemptyset(&defaults);
+    (void)sigaddset(&defaults, SIGPIPE);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setflags(&attributes,
-                                   POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK |
+                                                    POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETSID);
     failed = posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
     if (failed == 0) {
         /* posix_spawn(3) does not write to the arguments. */

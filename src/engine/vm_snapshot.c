@@ -3,7 +3,7 @@
  * The jobs of VM snapshots.  Each is: begin (settle, check views), one retop
  * or one transaction as its commit point, then converge.
  */
-#include "engine/vm_snapshot.h"
+#include "engine/vm_snapshot_internal.h"
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -12,57 +12,122 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/inventory.h"
+#include "engine/operation.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
+#include "engine/settings.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Read the job's snapshot row and put it into `state`. */
-static int
-enter_state(struct job *job, const char *state, struct state_vm_snapshot *ret,
-            struct error *err)
+#define NOT_SAVED                                                              \
+    "the memory of machine '%s' was not saved whole; take the snapshot again"
+
+bool
+vm_snapshot_has_memory(const struct state_vm_snapshot *row)
+{
+    return row->type != NULL && strcmp(row->type, "DiskAndMemory") == 0;
+}
+
+int
+vm_snapshot_enter(struct job *job, enum vm_snapshot_event event,
+                  struct state_vm_snapshot *ret, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx =
         state_begin_write(job->engine->state, err);
 
     if (tx == NULL ||
-        state_vm_snapshot_get(tx, job_number(job, "snapshot"), ret, err) < 0)
-        return -1;
-    if (!vm_snapshot_may_go(ret->state, state))
-        return error_set(err, ERROR_CONFLICT,
-                         "VM snapshot '%s' is %s and cannot become %s",
-                         ret->display_name, ret->state, state);
-    state_set_text(&ret->state, state);
-    if (state_vm_snapshot_update(tx, ret, err) < 0)
+        state_vm_snapshot_get(tx, job_number(job, "snapshot"), ret, err) < 0 ||
+        vm_snapshot_apply(ret, event, err) < 0 ||
+        state_vm_snapshot_update(tx, ret, err) < 0)
         return -1;
     return state_commit(tx, err);
 }
 
-/* Put the snapshot into `state` after a failure, with the reason. */
-static void
-fall_to(struct job *job, const char *state, const struct error *why)
+/* While the journal holds a switch of the machine, settling decides. */
+static bool
+is_open(struct job *job, struct state_tx *tx)
 {
-    struct error ignored = ERROR_INIT; /* settled at the next start */
+    struct error ignored = ERROR_INIT; /* then it is left to settling, too */
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", job->row.queue),
+                                        STATE_TEXT("kind", OPERATION_RETOP)};
+    uint64_t count = 1;
+
+    if (state_operation_count(tx, STATE_QUERY(where), &count, &ignored) < 0)
+        return true;
+    return count > 0;
+}
+
+void
+vm_snapshot_fall(struct job *job, enum vm_snapshot_event event,
+                 const struct error *why)
+{
+    struct error ignored = ERROR_INIT;
     AUTO_STATE_TX struct state_tx *tx =
         state_begin_write(job->engine->state, &ignored);
     AUTO_STATE(vm_snapshot) row = {0};
 
-    if (tx == NULL ||
+    if (tx == NULL || is_open(job, tx) ||
         state_vm_snapshot_get(tx, job_number(job, "snapshot"), &row, &ignored) <
             0 ||
-        !vm_snapshot_may_go(row.state, state))
+        vm_snapshot_apply(&row, event, &ignored) < 0)
         return;
-    state_set_text(&row.state, state);
     state_set_text(&row.problem, why->message);
-    if (strcmp(state, "Removed") == 0)
-        row.removed = clock_wall_ms();
+    if (state_vm_snapshot_update(tx, &row, &ignored) < 0 ||
+        state_commit(tx, &ignored) < 0)
+        return;
+}
+
+/* Say why the snapshot is still in its state. */
+static void
+note_problem(struct job *job, const struct error *why)
+{
+    struct error ignored = ERROR_INIT; /* the job has it too */
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_write(job->engine->state, &ignored);
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL || state_vm_snapshot_get(tx, job_number(job, "snapshot"),
+                                            &row, &ignored) < 0)
+        return;
+    state_set_text(&row.problem, why->message);
     if (state_vm_snapshot_update(tx, &row, &ignored) < 0 ||
         state_commit(tx, &ignored) < 0)
         return;
 }
 
 /* -- create ---------------------------------------------------------------- */
+
+static int
+keep_guest(struct job *job, struct retop *retop,
+           const struct hv_machine *machine, struct error *err)
+{
+    bool memory = job_number(job, "memory") != 0;
+    int64_t seconds = 0;
+
+    if (memory && machine->state == HV_STOPPED)
+        return error_set(err, ERROR_CONFLICT,
+                         "machine '%s' is stopped and has no memory to save; "
+                         "start it, or take a snapshot of the disks alone",
+                         machine->name);
+    if (memory && settings_get_int(job->engine->state, "vmsnapshot.create.wait",
+                                   NULL, &seconds, err) < 0)
+        return -1;
+    /* What is not written yet is in the memory. */
+    if (memory)
+        retop->quiesce = false;
+    return retop_keep_guest(job->engine, retop, machine, memory, seconds * 1000,
+                            err);
+}
+
+/* The disks were switched, but there is no memory to go on from. */
+static int
+check_memory(const struct retop *retop, struct error *err)
+{
+    if (retop->guest.memory == NULL || retop->guest.is_saved)
+        return 0;
+    return error_set(err, ERROR_IO, NOT_SAVED, retop->vm_name);
+}
 
 static int
 create(struct job *job, int64_t snapshot_id, struct error *err)
@@ -81,19 +146,24 @@ create(struct job *job, int64_t snapshot_id, struct error *err)
                       machine->state != HV_STOPPED);
     retop->quiesce = job_number(job, "quiesce") != 0;
     if (retop_add_overlays(retop, tree, err) < 0 ||
+        keep_guest(job, retop, machine, err) < 0 ||
         reserve_check(engine, retop, err) < 0)
         return -1;
     job_step(job, "making overlays");
     if (retop_prepare(engine, retop, err) < 0)
         return -1;
-    if (retop_make_overlays(engine, retop, err) < 0) {
+    if (retop_make_overlays(engine, retop, err) < 0 ||
+        retop_make_guest(retop, err) < 0) {
         why = *err;
         if (retop_undo(engine, retop, &why, err) == 0)
             *err = why;
         return -1;
     }
-    job_step(job, "switching disks");
-    return retop_commit(engine, retop, err);
+    job_step(job,
+             retop->guest.memory != NULL ? "saving memory" : "switching disks");
+    if (retop_commit(engine, retop, err) < 0)
+        return -1;
+    return check_memory(retop, err);
 }
 
 int
@@ -103,26 +173,25 @@ vm_snapshot_run_create(struct job *job, struct error *err)
 
     if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
         converge_begin(job->engine, job, job_number(job, "vm"), err) < 0) {
-        fall_to(job, "Removed", err);
+        vm_snapshot_fall(job, VM_SNAPSHOT_NOT_BEGUN, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
         return -1;
     }
-    if (enter_state(job, "Creating", &row, err) < 0)
+    if (vm_snapshot_enter(job, VM_SNAPSHOT_CREATE_REQUESTED, &row, err) < 0)
         return -1;
     if (create(job, row.id, err) < 0) {
-        /* While the journal holds it, settling decides. */
-        if (err->code != ERROR_UNAVAILABLE)
-            fall_to(job, "Error", err);
+        vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
+        converge_tidy(job->engine, job, job_number(job, "vm"));
         return -1;
     }
     job_event(job, "VMSNAPSHOT.CREATE", "INFO", row.display_name);
     return 0;
 }
 
-static int
-clear_current(struct state_tx *tx, int64_t vm_id, int64_t *ret_current,
-              struct error *err)
+int
+vm_snapshot_clear_current(struct state_tx *tx, int64_t vm_id,
+                          int64_t *ret_current, struct error *err)
 {
     AUTO_STATE_LIST(vm_snapshot) rows = {0};
     const struct state_where where[] = {
@@ -156,12 +225,37 @@ pin_layer(struct state_tx *tx, const struct state_vm_snapshot *row,
     if (fd_allocated(disk->old_path, &bytes, &ignored) == 0)
         member.physical_size = (int64_t)bytes;
     state_set_text(&pin.owner_kind, VM_SNAPSHOT_PIN);
-    if (state_pin_insert(tx, &pin, err) < 0 ||
-        state_vm_snapshot_volume_insert(tx, &member, err) < 0)
+    if (state_pin_insert(tx, &pin, err) < 0)
         return -1;
-    return events_usage(tx, "VMSNAPSHOT.CREATE", row->account_id, row->uuid,
-                        row->display_name, member.physical_size,
-                        member.virtual_size, err);
+    return state_vm_snapshot_volume_insert(tx, &member, err);
+}
+
+/* Without its memory it is none: the layers go again, and so do its files. */
+static int
+finish_without_memory(struct state_tx *tx, const struct retop *retop,
+                      struct state_vm_snapshot *row, struct error *err)
+{
+    AUTO_FREE char *problem = xasprintf(NOT_SAVED, retop->vm_name);
+
+    state_set_text(&row->problem, problem);
+    state_set_text(&row->memory_path, retop->guest.memory);
+    state_set_text(&row->nvram_path, retop->guest.nvram_copy);
+    if (vm_snapshot_apply(row, VM_SNAPSHOT_OPERATION_FAILED, err) < 0 ||
+        vm_snapshot_drop_files(tx, row, retop->vm_uuid, err) < 0)
+        return -1;
+    return state_vm_snapshot_update(tx, row, err);
+}
+
+static void
+set_guest(struct state_vm_snapshot *row, const struct retop_guest *guest)
+{
+    state_set_text(&row->nvram_path, guest->nvram_copy);
+    if (guest->memory == NULL)
+        return;
+    state_set_text(&row->memory_path, guest->memory);
+    state_set_text(&row->memory_digest, guest->saved.digest);
+    row->memory_size = (int64_t)guest->saved.size;
+    row->memory_pause_ms = guest->pause_ms;
 }
 
 static int
@@ -173,17 +267,24 @@ finish_create(struct engine *engine, struct state_tx *tx,
 
     (void)engine;
     (void)layers;
-    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0 ||
-        clear_current(tx, retop->vm_id, &row.parent_id, err) < 0)
+    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0)
+        return -1;
+    if (retop->guest.memory != NULL && !retop->guest.is_saved)
+        return finish_without_memory(tx, retop, &row, err);
+    set_guest(&row, &retop->guest);
+    if (vm_snapshot_apply(&row, VM_SNAPSHOT_OPERATION_SUCCEEDED, err) < 0 ||
+        vm_snapshot_clear_current(tx, retop->vm_id, &row.parent_id, err) < 0)
         return -1;
     row.is_current = 1;
     row.quiesced = retop->quiesce;
-    state_set_text(&row.state, "Ready");
     state_set_text(&row.problem, NULL);
     for (size_t i = 0; i < retop->count; i++) {
         if (pin_layer(tx, &row, &retop->disks[i], err) < 0)
             return -1;
     }
+    if (vm_snapshot_usage(tx, &row, "VMSNAPSHOT.CREATE",
+                          "VMSNAPSHOT.ON_PRIMARY", err) < 0)
+        return -1;
     return state_vm_snapshot_update(tx, &row, err);
 }
 
@@ -195,135 +296,15 @@ undo_create(struct engine *engine, struct state_tx *tx,
     AUTO_STATE(vm_snapshot) row = {0};
 
     (void)engine;
-    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0)
+    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0 ||
+        vm_snapshot_apply(&row, VM_SNAPSHOT_OPERATION_FAILED, err) < 0)
         return -1;
-    state_set_text(&row.state, "Error");
     state_set_text(&row.problem, why->message);
     return state_vm_snapshot_update(tx, &row, err);
 }
 
 const struct retop_owner retop_owner_vm_snapshot = {
     .name = "VM snapshot", .finish = finish_create, .undo = undo_create};
-
-/* -- revert ---------------------------------------------------------------- */
-
-/* For each member a new overlay on the snapshot's layer. */
-static int
-add_members(struct engine *engine, struct retop *retop, struct tree *tree,
-            int64_t snapshot_id, struct error *err)
-{
-    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
-    AUTO_STATE_LIST(vm_snapshot_volume) members = {0};
-    const struct state_where where[] = {
-        STATE_INT("vm_snapshot_id", snapshot_id)};
-
-    if (tx == NULL || state_vm_snapshot_volume_list(tx, STATE_QUERY(where),
-                                                    &members, err) < 0)
-        return -1;
-    for (size_t i = 0; i < members.count; i++) {
-        const struct state_vm_snapshot_volume *member = &members.items[i];
-        struct tree_volume *volume = tree_find_volume(tree, member->volume_id);
-        struct state_layer *layer =
-            volume != NULL ? tree_find_layer(volume, member->layer_id) : NULL;
-
-        if (layer == NULL)
-            return error_set(err, ERROR_CONFLICT,
-                             "a volume of the VM snapshot is not attached to "
-                             "machine '%s' any more",
-                             tree->vm.name);
-        (void)retop_add(retop, volume, layer, "qcow2",
-                        (uint64_t)member->virtual_size);
-    }
-    return 0;
-}
-
-static int
-revert(struct job *job, int64_t snapshot_id, struct error *err)
-{
-    struct engine *engine = job->engine;
-    int64_t vm_id = job_number(job, "vm");
-    AUTO_TREE struct tree *tree = NULL;
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
-    AUTO_RETOP struct retop *retop = NULL;
-    struct error why;
-
-    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
-        return -1;
-    if (machine->state != HV_STOPPED)
-        return error_set(err, ERROR_CONFLICT,
-                         "machine '%s' is %s; stop it before reverting",
-                         tree->vm.name, hv_state_name(machine->state));
-    retop = retop_new(RETOP_REVERT, snapshot_id, tree, false);
-    if (add_members(engine, retop, tree, snapshot_id, err) < 0 ||
-        reserve_check(engine, retop, err) < 0 ||
-        retop_prepare(engine, retop, err) < 0)
-        return -1;
-    if (retop_make_overlays(engine, retop, err) < 0) {
-        why = *err;
-        if (retop_undo(engine, retop, &why, err) == 0)
-            *err = why;
-        return -1;
-    }
-    return retop_commit(engine, retop, err);
-}
-
-int
-vm_snapshot_run_revert(struct job *job, struct error *err)
-{
-    AUTO_STATE(vm_snapshot) row = {0};
-
-    if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
-        enter_state(job, "Reverting", &row, err) < 0) {
-        job_event(job, "VMSNAPSHOT.REVERTTO", "ERROR", err->message);
-        return -1;
-    }
-    if (revert(job, row.id, err) < 0) {
-        if (err->code != ERROR_UNAVAILABLE)
-            fall_to(job, "Ready", err);
-        job_event(job, "VMSNAPSHOT.REVERTTO", "ERROR", err->message);
-        return -1;
-    }
-    job_event(job, "VMSNAPSHOT.REVERTTO", "INFO", row.display_name);
-    converge_tidy(job->engine, job, job_number(job, "vm"));
-    return 0;
-}
-
-static int
-finish_revert(struct engine *engine, struct state_tx *tx,
-              const struct retop *retop, const int64_t *layers,
-              struct error *err)
-{
-    AUTO_STATE(vm_snapshot) row = {0};
-    int64_t old_current;
-
-    (void)engine;
-    (void)layers;
-    if (clear_current(tx, retop->vm_id, &old_current, err) < 0 ||
-        state_vm_snapshot_get(tx, retop->owner, &row, err) < 0)
-        return -1;
-    row.is_current = 1;
-    state_set_text(&row.state, "Ready");
-    return state_vm_snapshot_update(tx, &row, err);
-}
-
-static int
-undo_revert(struct engine *engine, struct state_tx *tx,
-            const struct retop *retop, const struct error *why,
-            struct error *err)
-{
-    AUTO_STATE(vm_snapshot) row = {0};
-
-    (void)engine;
-    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0)
-        return -1;
-    state_set_text(&row.state, "Ready");
-    state_set_text(&row.problem, why->message);
-    return state_vm_snapshot_update(tx, &row, err);
-}
-
-const struct retop_owner retop_owner_revert = {
-    .name = "revert", .finish = finish_revert, .undo = undo_revert};
 
 /* -- delete ---------------------------------------------------------------- */
 
@@ -346,11 +327,65 @@ vm_snapshot_drop_pins(struct state_tx *tx, int64_t snapshot_id,
 }
 
 static int
-unpin(struct engine *engine, int64_t snapshot_id, struct error *err)
+give_up(struct state_tx *tx, const char *path, const char *vm_uuid,
+        struct error *err)
 {
-    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    json_t *payload = json_pack("{s:s}", "path", path);
+    int64_t operation;
+    int result = operation_insert(tx, OPERATION_UNLINK, vm_uuid,
+                                  OPERATION_FINISH, payload, &operation, err);
 
-    if (tx == NULL || vm_snapshot_drop_pins(tx, snapshot_id, err) < 0)
+    json_decref(payload);
+    return result;
+}
+
+int
+vm_snapshot_drop_files(struct state_tx *tx, struct state_vm_snapshot *row,
+                       const char *vm_uuid, struct error *err)
+{
+    if (row->memory_path != NULL &&
+        give_up(tx, row->memory_path, vm_uuid, err) < 0)
+        return -1;
+    if (row->nvram_path != NULL &&
+        give_up(tx, row->nvram_path, vm_uuid, err) < 0)
+        return -1;
+    state_set_text(&row->memory_path, NULL);
+    state_set_text(&row->nvram_path, NULL);
+    return 0;
+}
+
+int
+vm_snapshot_expunge(struct state_tx *tx, struct state_vm_snapshot *row,
+                    const char *vm_uuid, struct error *err)
+{
+    const struct state_where where[] = {
+        STATE_TEXT("owner_kind", VM_SNAPSHOT_PIN),
+        STATE_INT("owner_id", row->id)};
+    uint64_t pins = 0;
+
+    /* A deletion that is repeated is charged once. */
+    if (vm_snapshot_apply(row, VM_SNAPSHOT_EXPUNGE_REQUESTED, err) < 0 ||
+        state_pin_count(tx, STATE_QUERY(where), &pins, err) < 0 ||
+        (pins > 0 && vm_snapshot_usage(tx, row, "VMSNAPSHOT.DELETE",
+                                       "VMSNAPSHOT.OFF_PRIMARY", err) < 0) ||
+        vm_snapshot_drop_pins(tx, row->id, err) < 0 ||
+        vm_snapshot_drop_files(tx, row, vm_uuid, err) < 0)
+        return -1;
+    return state_vm_snapshot_update(tx, row, err);
+}
+
+/* One transaction: from here on it can only be deleted. */
+static int
+enter_expunging(struct job *job, struct state_vm_snapshot *ret,
+                struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_write(job->engine->state, err);
+
+    if (tx == NULL ||
+        state_vm_snapshot_get(tx, job_number(job, "snapshot"), ret, err) < 0)
+        return -1;
+    if (vm_snapshot_expunge(tx, ret, job->row.queue, err) < 0)
         return -1;
     if (fault_here("snapshot.unpin"))
         return error_set_errno(err, errno, "unpin a VM snapshot");
@@ -358,11 +393,16 @@ unpin(struct engine *engine, int64_t snapshot_id, struct error *err)
 }
 
 static int
-delete_snapshot(struct job *job, int64_t snapshot_id, struct error *err)
+is_removed(struct job *job, struct error *err)
 {
-    if (unpin(job->engine, snapshot_id, err) < 0)
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(job->engine->state, err);
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    if (tx == NULL ||
+        state_vm_snapshot_get(tx, job_number(job, "snapshot"), &row, err) < 0)
         return -1;
-    return converge_machine(job->engine, job, job_number(job, "vm"), err);
+    return strcmp(row.state, "Removed") == 0;
 }
 
 int
@@ -370,14 +410,25 @@ vm_snapshot_run_delete(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
 
+    int gone;
+
     /* What is refused before anything was touched changes no state. */
     if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
-        enter_state(job, "Expunging", &row, err) < 0) {
+        (gone = is_removed(job, err)) < 0 ||
+        (gone == 0 && enter_expunging(job, &row, err) < 0)) {
         job_event(job, "VMSNAPSHOT.DELETE", "ERROR", err->message);
         return -1;
     }
-    if (delete_snapshot(job, row.id, err) < 0) {
-        fall_to(job, "Error", err);
+    if (gone > 0)
+        return 0; /* an earlier deletion of it has come to its end */
+    if (fault_here("snapshot.expunged"))
+        return error_set_errno(err, errno, "deletion of a VM snapshot");
+    if (converge_machine(job->engine, job, job_number(job, "vm"), err) < 0) {
+        /* After a time-out the merge goes on, and so does the deletion. */
+        if (err->code == ERROR_TIMEOUT)
+            note_problem(job, err);
+        else
+            vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);
         job_event(job, "VMSNAPSHOT.DELETE", "ERROR", err->message);
         return -1;
     }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "engine/hypervisor.h"
 #include "engine/inventory.h"
 #include "engine/job.h"
 #include "engine/lookup.h"
@@ -63,6 +64,17 @@ check_power(const struct state_vm *vm, struct error *err)
 }
 
 static int
+check_has_memory(const struct state_vm *vm, struct error *err)
+{
+    if (strcmp(vm->power, "Stopped") != 0)
+        return 0;
+    return error_set(err, ERROR_CONFLICT,
+                     "machine '%s' is Stopped and has no memory to save; start "
+                     "it, or leave snapshotmemory out",
+                     vm->name);
+}
+
+static int
 check_create(struct engine *engine, struct state_tx *tx,
              const struct state_vm *vm, const struct request_vm_snapshot *args,
              struct error *err)
@@ -75,13 +87,10 @@ check_create(struct engine *engine, struct state_tx *tx,
     uint64_t count = 0;
     int64_t max = 0;
 
-    if (check_text("name", args->name, err) < 0 ||
+    if (hypervisor_check_vm_snapshots(tx, vm, err) < 0 ||
+        check_text("name", args->name, err) < 0 ||
         check_text("description", args->description, err) < 0)
         return -1;
-    if (args->memory)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "VM snapshots with memory cannot be taken yet; leave "
-                         "snapshotmemory out for a disk-only one");
     if (args->name != NULL) {
         int found = state_vm_snapshot_find(tx, names, 3, &same, err);
 
@@ -93,7 +102,9 @@ check_create(struct engine *engine, struct state_tx *tx,
                              "already",
                              vm->name, args->name);
     }
-    if (check_power(vm, err) < 0 || check_none_active(tx, vm, err) < 0 ||
+    if (check_power(vm, err) < 0 ||
+        (args->memory && check_has_memory(vm, err) < 0) ||
+        check_none_active(tx, vm, err) < 0 ||
         settings_get_int(engine->state, "vmsnapshot.max", NULL, &max, err) <
             0 ||
         state_vm_snapshot_count(tx, STATE_QUERY(all), &count, err) < 0)
@@ -126,28 +137,30 @@ insert_row(struct state_tx *tx, const struct state_vm *vm,
     state_set_text(&row->name, name);
     state_set_text(&row->display_name, args->name != NULL ? args->name : name);
     state_set_text(&row->description, args->description);
-    state_set_text(&row->type, "Disk");
+    state_set_text(&row->type, args->memory ? "DiskAndMemory" : "Disk");
+    row->memory_pause_ms = -1;
     state_set_text(&row->state, "Allocated");
     return state_vm_snapshot_insert(tx, row, err);
 }
 
+/* `parameters` (owned) are what the job must know beside machine and row. */
 static int
 submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const char *command, const struct state_vm *vm,
-       const struct state_vm_snapshot *row, bool quiesce,
+       const struct state_vm_snapshot *row, json_t *parameters,
        struct ticket *ret_ticket, struct error *err)
 {
-    json_t *parameters =
-        json_pack("{s:I, s:I, s:i}", "vm", (json_int_t)vm->id, "snapshot",
-                  (json_int_t)row->id, "quiesce", (int)quiesce);
     const struct job_new job = {.command = command,
                                 .queue = vm->uuid,
                                 .caller = caller,
                                 .parameters = parameters,
                                 .instance_type = "VmSnapshot",
                                 .instance_uuid = row->uuid};
-    int result = job_insert(tx, &job, ret_ticket, err);
+    int result;
 
+    (void)json_object_set_new(parameters, "vm", json_integer(vm->id));
+    (void)json_object_set_new(parameters, "snapshot", json_integer(row->id));
+    result = job_insert(tx, &job, ret_ticket, err);
     json_decref(parameters);
     if (result < 0 || state_commit(tx, err) < 0)
         return -1;
@@ -172,7 +185,9 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
         insert_row(tx, &vm, args, &row, err) < 0)
         return -1;
     return submit(engine, tx, caller, "createVMSnapshot", &vm, &row,
-                  args->quiesce, ret_ticket, err);
+                  json_pack("{s:i, s:i}", "quiesce", (int)args->quiesce,
+                            "memory", (int)args->memory),
+                  ret_ticket, err);
 }
 
 /* Look at the machine that a snapshot is of, if there is such a snapshot. */
@@ -192,10 +207,29 @@ look_at_machine(struct engine *engine, const struct caller *caller,
     return inventory_look(engine, vm.uuid, err);
 }
 
+/* Would it end in another power state than the machine has now? */
+static int
+check_change_of_power(struct engine *engine, const struct state_vm *vm,
+                      const struct state_vm_snapshot *row, bool *change,
+                      struct error *err)
+{
+    bool running = strcmp(vm->power, "Stopped") != 0;
+
+    if (!*change &&
+        settings_get_bool(engine->state, "vmsnapshot.revert.power.change", NULL,
+                          change, err) < 0)
+        return -1;
+    if (*change || running == vm_snapshot_has_memory(row))
+        return 0;
+    return error_set(err, ERROR_CONFLICT, VM_SNAPSHOT_POWER_TEXT, vm->name,
+                     vm->power, running ? "a disk-only" : "this",
+                     running ? "stop" : "start");
+}
+
 int
 request_vm_snapshot_revert(struct engine *engine, const struct caller *caller,
-                           const char *vm_snapshot, struct ticket *ret_ticket,
-                           struct error *err)
+                           const char *vm_snapshot, bool change_power,
+                           struct ticket *ret_ticket, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) vm = {0};
@@ -206,21 +240,18 @@ request_vm_snapshot_revert(struct engine *engine, const struct caller *caller,
     tx = state_begin_write(engine->state, err);
     if (tx == NULL ||
         lookup_vm_snapshot(tx, caller, vm_snapshot, &row, err) < 0 ||
-        state_vm_get(tx, row.vm_id, &vm, err) < 0)
+        state_vm_get(tx, row.vm_id, &vm, err) < 0 || check_power(&vm, err) < 0)
         return -1;
-    if (strcmp(vm.power, "Stopped") != 0)
-        return error_set(err, ERROR_CONFLICT,
-                         "machine '%s' is %s; reverting to a disk-only VM "
-                         "snapshot changes its power state: stop it first",
-                         vm.name, vm.power);
     if (strcmp(row.state, "Ready") != 0)
         return error_set(err, ERROR_CONFLICT,
                          "VM snapshot '%s' is %s; only a Ready one can be "
                          "reverted to",
                          row.display_name, row.state);
-    if (check_none_active(tx, &vm, err) < 0)
+    if (check_change_of_power(engine, &vm, &row, &change_power, err) < 0 ||
+        check_none_active(tx, &vm, err) < 0)
         return -1;
-    return submit(engine, tx, caller, "revertToVMSnapshot", &vm, &row, false,
+    return submit(engine, tx, caller, "revertToVMSnapshot", &vm, &row,
+                  json_pack("{s:i}", "changePower", (int)change_power),
                   ret_ticket, err);
 }
 
@@ -238,13 +269,13 @@ request_vm_snapshot_delete(struct engine *engine, const struct caller *caller,
         state_vm_get(tx, row.vm_id, &vm, err) < 0)
         return -1;
     /* The same snapshot may be deleted again if its deletion got stuck. */
-    if (!vm_snapshot_may_go(row.state, "Expunging"))
+    if (vm_snapshot_next(row.state, VM_SNAPSHOT_EXPUNGE_REQUESTED) == NULL)
         return error_set(err, ERROR_CONFLICT,
                          "VM snapshot '%s' is %s and cannot be deleted now",
                          row.display_name, row.state);
     if (strcmp(row.state, "Expunging") != 0 &&
         check_none_active(tx, &vm, err) < 0)
         return -1;
-    return submit(engine, tx, caller, "deleteVMSnapshot", &vm, &row, false,
-                  ret_ticket, err);
+    return submit(engine, tx, caller, "deleteVMSnapshot", &vm, &row,
+                  json_object(), ret_ticket, err);
 }

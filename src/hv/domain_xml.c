@@ -436,6 +436,73 @@ domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
     return 0;
 }
 
+static void
+set_number(xmlNode *root, const char *name, const char *unit, uint64_t number)
+{
+    AUTO_FREE char *text = xasprintf("%llu", (unsigned long long)number);
+    xmlNode *node = child(root, name);
+
+    if (node == NULL)
+        node = xmlNewChild(root, NULL, xml_text(name), NULL);
+    xmlNodeSetContent(node, xml_text(text));
+    if (unit != NULL)
+        set_attribute(node, "unit", unit);
+}
+
+int
+domain_xml_set_compute(const char *xml, unsigned vcpus, uint64_t memory_bytes,
+                       char **ret_xml, struct error *err)
+{
+    xmlNode *root;
+    AUTO_DOC xmlDoc *doc = read_domain(xml, &root, err);
+
+    if (doc == NULL)
+        return -1;
+    if (memory_bytes != 0) {
+        set_number(root, "memory", "KiB", memory_bytes >> 10);
+        set_number(root, "currentMemory", "KiB", memory_bytes >> 10);
+    }
+    if (vcpus != 0) {
+        set_number(root, "vcpu", NULL, vcpus);
+        (void)xmlUnsetProp(child(root, "vcpu"), xml_text("current"));
+        drop_children(root, "vcpus");
+        if (child(root, "cpu") != NULL)
+            drop_children(child(root, "cpu"), "topology");
+    }
+    *ret_xml = print_node(doc, root);
+    return 0;
+}
+
+int
+domain_xml_disk(const struct hv_new_disk *disk, char **ret_xml,
+                struct error *err)
+{
+    AUTO_DOC xmlDoc *doc = xmlNewDoc(xml_text("1.0"));
+    xmlNode *root = xmlNewNode(NULL, xml_text("disk"));
+    xmlNode *node;
+
+    (void)xmlDocSetRootElement(doc, root);
+    if (disk->path[0] != '/')
+        return error_set(err, ERROR_INVALID, "'%s' is no absolute path",
+                         disk->path);
+    set_attribute(root, "type", "file");
+    set_attribute(root, "device", "disk");
+    node = xmlNewChild(root, NULL, xml_text("driver"), NULL);
+    set_attribute(node, "name", "qemu");
+    set_attribute(node, "type", disk->format);
+    set_attribute(node, "discard", "unmap");
+    node = xmlNewChild(root, NULL, xml_text("source"), NULL);
+    set_attribute(node, "file", disk->path);
+    node = xmlNewChild(root, NULL, xml_text("target"), NULL);
+    set_attribute(node, "dev", disk->target);
+    set_attribute(node, "bus", disk->bus);
+    if (disk->serial != NULL)
+        (void)xmlNewTextChild(root, NULL, xml_text("serial"),
+                              xml_text(disk->serial));
+    *ret_xml = print_node(doc, root);
+    return 0;
+}
+
 int
 domain_xml_mirror_is_ready(const char *xml, const char *target, bool *ret_ready,
                            struct error *err)
@@ -486,13 +553,19 @@ add_snapshot_disk(xmlNode *disks, const char *target,
 int
 domain_xml_snapshot(const struct hv_machine *machine,
                     const struct hv_disk_change *changes, size_t count,
-                    char **ret_xml, struct error *err)
+                    const char *memory, char **ret_xml, struct error *err)
 {
     AUTO_DOC xmlDoc *doc = xmlNewDoc(xml_text("1.0"));
     xmlNode *root = xmlNewNode(NULL, xml_text("domainsnapshot"));
     xmlNode *disks = xmlNewChild(root, NULL, xml_text("disks"), NULL);
 
     (void)xmlDocSetRootElement(doc, root);
+    if (memory != NULL) {
+        xmlNode *node = xmlNewChild(root, NULL, xml_text("memory"), NULL);
+
+        set_attribute(node, "snapshot", "external");
+        set_attribute(node, "file", memory);
+    }
     for (size_t i = 0; i < count; i++)
         if (hv_machine_find_disk(machine, changes[i].target) == NULL)
             return error_set(err, ERROR_NOT_FOUND,

@@ -57,15 +57,35 @@ int domain_xml_mirror_is_ready(const char *xml, const char *target,
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /**
- * domain_xml_snapshot(machine, changes, count, ret_xml, err):
+ * domain_xml_snapshot(machine, changes, count, memory, ret_xml, err):
  * The text of a <domainsnapshot> that switches exactly those disks of the
- * machine and says so of all others.
+ * machine and says so of all others; `memory` is the file for its memory, or
+ * NULL.
  *
  * Returns:    0, or -1 with *err set to ERROR_NOT_FOUND (no such disk).
  */
 int domain_xml_snapshot(const struct hv_machine *machine,
                         const struct hv_disk_change *changes, size_t count,
-                        char **ret_xml, struct error *err)
-    MUST_CHECK NONNULL(1, 4, 5);
+                        const char *memory, char **ret_xml, struct error *err)
+    MUST_CHECK NONNULL(1, 5, 6);
+
+/**
+ * domain_xml_disk(disk, ret_xml, err):
+ * The text of a <disk> for attaching, or for naming one that is detached.
+ */
+int domain_xml_disk(const struct hv_new_disk *disk, char **ret_xml,
+                    struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
+/**
+ * domain_xml_set_compute(xml, vcpus, memory_bytes, ret_xml, err):
+ * The same text with other numbers; 0 leaves one as it is.  A topology that
+ * does not fit any more is dropped.
+ *
+ * Ownership:  the caller frees *ret_xml.
+ * Returns:    0, or -1 with *err set to ERROR_INVALID.
+ */
+int domain_xml_set_compute(const char *xml, unsigned vcpus,
+                           uint64_t memory_bytes, char **ret_xml,
+                           struct error *err) MUST_CHECK NONNULL(1, 4, 5);
 
 #endif

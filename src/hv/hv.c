@@ -202,6 +202,39 @@ hv_snapshot(struct hv *hv, const char *uuid,
 }
 
 int
+hv_snapshot_memory(struct hv *hv, const char *uuid,
+                   const struct hv_disk_change *changes, size_t count,
+                   struct hv_memory *memory, struct error *err)
+{
+    memory->pause_ms = -1;
+    if (check_uuid(uuid, err) < 0 || check_changes(changes, count, err) < 0)
+        return -1;
+    if (memory->path[0] != '/')
+        return error_set(err, ERROR_INVALID, "path '%s' is not absolute",
+                         memory->path);
+    return hv->kind->snapshot_memory(hv, uuid, changes, count, memory, err);
+}
+
+int
+hv_check_memory(struct hv *hv, const char *uuid, const char *path,
+                struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->check_memory(hv, uuid, path, err);
+}
+
+int
+hv_restore_memory(struct hv *hv, const char *uuid, const char *path,
+                  const struct hv_disk_change *changes, size_t count,
+                  struct error *err)
+{
+    if (check_uuid(uuid, err) < 0 || check_changes(changes, count, err) < 0)
+        return -1;
+    return hv->kind->restore_memory(hv, uuid, path, changes, count, err);
+}
+
+int
 hv_define_disks(struct hv *hv, const char *uuid,
                 const struct hv_disk_change *changes, size_t count,
                 struct error *err)
@@ -215,6 +248,14 @@ int
 hv_define_xml(struct hv *hv, const char *xml, struct error *err)
 {
     return hv->kind->define_xml(hv, xml, err);
+}
+
+int
+hv_undefine(struct hv *hv, const char *uuid, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->undefine(hv, uuid, err);
 }
 
 int
@@ -272,6 +313,42 @@ hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
     if (check_uuid(uuid, err) < 0)
         return -1;
     return hv->kind->job_set_speed(hv, uuid, target, bytes_per_second, err);
+}
+
+int
+hv_resize(struct hv *hv, const char *uuid, const char *target, uint64_t bytes,
+          struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->resize(hv, uuid, target, bytes, err);
+}
+
+int
+hv_attach_disk(struct hv *hv, const char *uuid, const struct hv_new_disk *disk,
+               struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->attach_disk(hv, uuid, disk, err);
+}
+
+int
+hv_detach_disk(struct hv *hv, const char *uuid, const char *target,
+               int64_t timeout_ms, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->detach_disk(hv, uuid, target, timeout_ms, err);
+}
+
+int
+hv_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
+               uint64_t memory_bytes, struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->set_compute(hv, uuid, vcpus, memory_bytes, err);
 }
 
 int

@@ -166,6 +166,53 @@ int hv_snapshot(struct hv *hv, const char *uuid,
                 const struct hv_disk_change *changes, size_t count,
                 bool quiesce, struct error *err) MUST_CHECK NONNULL(1, 2, 3, 6);
 
+/* The state of a machine's memory and processors, saved in a file. */
+struct hv_memory {
+    const char *path;   /* borrowed; absolute; an empty file that exists */
+    int64_t timeout_ms; /* for all of it; 0: none */
+    int64_t pause_ms;   /* out: how long the guest stood still; -1: unknown */
+};
+
+/**
+ * hv_snapshot_memory(hv, uuid, changes, count, memory, err):
+ * hv_snapshot() together with the memory as it is at that moment, in
+ * memory->path.  It is saved while the guest runs on and stands still for the
+ * last part alone; a guest that changes it faster than it can be saved is
+ * paused for longer and longer until an end is reached.
+ *
+ * Blocks:     for as long as saving takes; the guest runs on.
+ * Durability: the file is complete when the disks were switched, but not
+ *             flushed.
+ * Returns:    as hv_snapshot(); ERROR_TIMEOUT: the time was up, it was given
+ *             up, no disk was switched and the guest goes on.
+ */
+int hv_snapshot_memory(struct hv *hv, const char *uuid,
+                       const struct hv_disk_change *changes, size_t count,
+                       struct hv_memory *memory, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5, 6);
+
+/**
+ * hv_check_memory(hv, uuid, path, err):
+ * Is that file a whole saved memory of this machine?
+ *
+ * Returns:    0, or -1 with *err set to ERROR_CORRUPT when it is not.
+ */
+int hv_check_memory(struct hv *hv, const char *uuid, const char *path,
+                    struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/**
+ * hv_restore_memory(hv, uuid, path, changes, count, err):
+ * Let the stopped machine go on from a saved memory, writing into
+ * `changes[i].path`, which read the same as its disks did then.  The inactive
+ * definition stays as it is.
+ *
+ * Returns:    0 and it runs; -1 with *err set, and then it is stopped, unless
+ *             ERROR_UNAVAILABLE: look again.
+ */
+int hv_restore_memory(struct hv *hv, const char *uuid, const char *path,
+                      const struct hv_disk_change *changes, size_t count,
+                      struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 6);
+
 /**
  * hv_define_disks(hv, uuid, changes, count, err):
  * Change the sources of disks in the inactive definition, all at once;
@@ -177,6 +224,11 @@ int hv_define_disks(struct hv *hv, const char *uuid,
 
 /* Define a machine from XML (restore of one that is gone). */
 int hv_define_xml(struct hv *hv, const char *xml, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/* Forget a stopped machine: its definition, saved memory and UEFI variables
+ * go, its disks stay.  ERROR_CONFLICT while it runs. */
+int hv_undefine(struct hv *hv, const char *uuid, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
 /**
@@ -247,6 +299,57 @@ int hv_job_abort(struct hv *hv, const char *uuid, const char *target,
 int hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
                      uint64_t bytes_per_second, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/* -- disks --------------------------------------------------------------- */
+
+/**
+ * hv_resize(hv, uuid, target, bytes, err):
+ * Grow the guest's disk of a running machine: QEMU changes its top file, and
+ * the guest is told.  ERROR_BUSY while a block job uses the disk.
+ */
+int hv_resize(struct hv *hv, const char *uuid, const char *target,
+              uint64_t bytes, struct error *err) MUST_CHECK NONNULL(1, 2, 3, 5);
+
+struct hv_new_disk {
+    const char *target; /* borrowed, as all; not in use */
+    const char *bus;    /* "virtio", "scsi", "sata"; must fit the target */
+    const char *path;   /* absolute; the top file of its chain */
+    const char *format;
+    const char *serial; /* what the guest sees as such; NULL: none */
+};
+
+/**
+ * hv_attach_disk(hv, uuid, disk, err):
+ * Add a disk to the inactive definition and, when the machine runs, to it;
+ * where one has it already, with this file, only to the other.
+ *
+ * Returns:    0 when it is in both; -1 with *err set, and then look again
+ *             (hv_view): ERROR_CONFLICT where the target is taken.
+ */
+int hv_attach_disk(struct hv *hv, const char *uuid,
+                   const struct hv_new_disk *disk, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/**
+ * hv_detach_disk(hv, uuid, target, timeout_ms, err):
+ * Take a disk out of the running machine, which the guest must allow, and out
+ * of the inactive definition.
+ *
+ * Returns:    0 when it is in neither; -1 with *err set; ERROR_TIMEOUT when
+ *             the guest has not let go of it, which it still may.
+ */
+int hv_detach_disk(struct hv *hv, const char *uuid, const char *target,
+                   int64_t timeout_ms, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/**
+ * hv_set_compute(hv, uuid, vcpus, memory_bytes, err):
+ * Give the inactive definition of a stopped machine other numbers of CPUs and
+ * bytes of memory; 0 leaves one as it is.  ERROR_CONFLICT while it runs.
+ */
+int hv_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
+                   uint64_t memory_bytes, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5);
 
 /* -- the guest ----------------------------------------------------------- */
 

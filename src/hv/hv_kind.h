@@ -28,10 +28,19 @@ struct hv_kind {
     int (*snapshot)(struct hv *hv, const char *uuid,
                     const struct hv_disk_change *changes, size_t count,
                     bool quiesce, struct error *err);
+    int (*snapshot_memory)(struct hv *hv, const char *uuid,
+                           const struct hv_disk_change *changes, size_t count,
+                           struct hv_memory *memory, struct error *err);
+    int (*check_memory)(struct hv *hv, const char *uuid, const char *path,
+                        struct error *err);
+    int (*restore_memory)(struct hv *hv, const char *uuid, const char *path,
+                          const struct hv_disk_change *changes, size_t count,
+                          struct error *err);
     int (*define_disks)(struct hv *hv, const char *uuid,
                         const struct hv_disk_change *changes, size_t count,
                         struct error *err);
     int (*define_xml)(struct hv *hv, const char *xml, struct error *err);
+    int (*undefine)(struct hv *hv, const char *uuid, struct error *err);
     int (*commit_start)(struct hv *hv, const char *uuid, const char *target,
                         const char *top, const char *base,
                         uint64_t bytes_per_second, struct error *err);
@@ -46,6 +55,14 @@ struct hv_kind {
                      struct error *err);
     int (*job_set_speed)(struct hv *hv, const char *uuid, const char *target,
                          uint64_t bytes_per_second, struct error *err);
+    int (*resize)(struct hv *hv, const char *uuid, const char *target,
+                  uint64_t bytes, struct error *err);
+    int (*attach_disk)(struct hv *hv, const char *uuid,
+                       const struct hv_new_disk *disk, struct error *err);
+    int (*detach_disk)(struct hv *hv, const char *uuid, const char *target,
+                       int64_t timeout_ms, struct error *err);
+    int (*set_compute)(struct hv *hv, const char *uuid, unsigned vcpus,
+                       uint64_t memory_bytes, struct error *err);
     int (*freeze)(struct hv *hv, const char *uuid, int64_t timeout_ms,
                   struct error *err);
     int (*thaw)(struct hv *hv, const char *uuid, struct error *err);

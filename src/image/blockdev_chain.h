@@ -36,13 +36,18 @@ struct chain_device {
 };
 
 /* A piece of the disk and where its bytes come from. */
-enum chain_kind { CHAIN_ZERO, CHAIN_DATA, CHAIN_COMPRESSED };
+enum chain_kind {
+    CHAIN_ZERO,
+    CHAIN_DATA,
+    CHAIN_COMPRESSED,
+    CHAIN_BELOW /* only of chain_walk_part: what lies under it decides */
+};
 
 struct chain_segment {
     uint64_t offset; /* of the disk */
     uint64_t length;
     enum chain_kind kind;
-    struct chain_layer *layer; /* NULL for CHAIN_ZERO */
+    struct chain_layer *layer; /* NULL for CHAIN_ZERO and CHAIN_BELOW */
     uint64_t host;             /* as in struct qcow2_run */
     uint64_t host_length;
 };
@@ -61,6 +66,15 @@ typedef int (*chain_visit)(void *context, const struct chain_segment *segment,
 int chain_walk(struct chain_device *chain, uint64_t offset, uint64_t length,
                bool holes, chain_visit visit, void *context, struct error *err)
     MUST_CHECK NONNULL(1, 5, 7);
+
+/**
+ * chain_walk_part(chain, count, offset, length, visit, context, err):
+ * The same for the topmost `count` layers alone, with holes: what they leave
+ * to the layers under them is told as CHAIN_BELOW.
+ */
+int chain_walk_part(struct chain_device *chain, size_t count, uint64_t offset,
+                    uint64_t length, chain_visit visit, void *context,
+                    struct error *err) MUST_CHECK NONNULL(1, 5, 7);
 
 /* As blockdev_ops.read. */
 int chain_read(struct blockdev *device, void *buffer, size_t length,

@@ -26,8 +26,9 @@
 
 #define BATCH_MAX 64u
 
-/* Reading this much for nothing is cheaper than another call. */
-#define GAP_MAX ((uint64_t)16 << 10)
+/* Reading this much for nothing takes 4 us from the page cache, and less than
+ * another call from a disk. */
+#define GAP_MAX ((uint64_t)64 << 10)
 
 struct compressed {
     struct chain_layer *layer;
@@ -242,6 +243,7 @@ visit(void *context, const struct chain_segment *segment, struct error *err)
         return add_data(reader, segment, to, err);
     case CHAIN_COMPRESSED:
         return add_compressed(reader, segment, to, err);
+    case CHAIN_BELOW:
     default:
         break;
     }

@@ -16,10 +16,24 @@
 
 struct walk {
     struct chain_device *chain;
+    size_t count; /* of layers that are asked */
     bool holes;
     chain_visit visit;
     void *context;
 };
+
+/* All that the layers asked have left open. */
+static int
+visit_below(const struct walk *walk, uint64_t offset, uint64_t length,
+            struct error *err)
+{
+    struct chain_segment segment = {
+        .offset = offset,
+        .length = length,
+        .kind = walk->count < walk->chain->count ? CHAIN_BELOW : CHAIN_ZERO};
+
+    return walk->visit(walk->context, &segment, err);
+}
 
 static int
 visit_zero(const struct walk *walk, uint64_t offset, uint64_t length,
@@ -87,7 +101,9 @@ walk_layer(const struct walk *walk, size_t index, uint64_t offset,
     uint64_t limit = offset + length;
     uint64_t inside;
 
-    if (index == walk->chain->count || offset >= layer->size)
+    if (index == walk->count)
+        return visit_below(walk, offset, length, err);
+    if (offset >= layer->size)
         return visit_zero(walk, offset, length, err);
     inside = MIN(limit, layer->size);
     if (layer->qcow2 == NULL) {
@@ -119,8 +135,25 @@ int
 chain_walk(struct chain_device *chain, uint64_t offset, uint64_t length,
            bool holes, chain_visit visit, void *context, struct error *err)
 {
-    struct walk walk = {
-        .chain = chain, .holes = holes, .visit = visit, .context = context};
+    struct walk walk = {.chain = chain,
+                        .count = chain->count,
+                        .holes = holes,
+                        .visit = visit,
+                        .context = context};
+
+    return walk_layer(&walk, 0, offset, length, err);
+}
+
+int
+chain_walk_part(struct chain_device *chain, size_t count, uint64_t offset,
+                uint64_t length, chain_visit visit, void *context,
+                struct error *err)
+{
+    struct walk walk = {.chain = chain,
+                        .count = count,
+                        .holes = true,
+                        .visit = visit,
+                        .context = context};
 
     return walk_layer(&walk, 0, offset, length, err);
 }

@@ -3,27 +3,21 @@
  * The data path of a merge.  Workers take pieces of at most PIECE bytes from
  * one cursor over the runs, each reads its piece and writes it.  Pieces never
  * overlap, so nothing but the cursor and the first error is shared.
- *
- * Writing goes through the page cache: a merge is often followed by reading,
- * and the kernel starts writing back long before the final sync.  So that the
- * final sync does not find all of it dirty, each worker asks for write-back of
- * what it wrote (sync_file_range, which promises nothing and waits for
- * nothing).
  */
 #include "image/commit_copy.h"
 
 #include "base/fault.h"
-#include "base/fd.h"
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/vec.h"
+#include "image/commit_sink.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 #define PIECE ((size_t)1 << 20)
 #define THREADS 2
+#define WORTH_DIRECT ((uint64_t)1 << 20)
 #define WORTH_A_THREAD ((uint64_t)8 << 20)
 
 void
@@ -67,8 +61,7 @@ commit_check_cancel(const struct commit_source *source, struct error *err)
 }
 
 struct copying {
-    int fd;
-    const char *path;
+    struct commit_sink sink;
     const struct commit_runs *runs;
     const struct commit_source *source;
     struct lock lock;
@@ -137,12 +130,9 @@ copy_piece(const struct copying *copying, const struct commit_run *piece,
                               piece->guest, err) < 0)
         return -1;
     if (fault_here("commit.data.space"))
-        return error_set_errno(err, errno, "write '%s'", copying->path);
-    if (fd_pwrite(copying->fd, buffer, length, piece->host, copying->path,
-                  err) < 0)
+        return error_set_errno(err, errno, "write '%s'", copying->sink.path);
+    if (commit_sink_write(&copying->sink, buffer, length, piece->host, err) < 0)
         return -1;
-    (void)sync_file_range(copying->fd, (off_t)piece->host, (off_t)length,
-                          SYNC_FILE_RANGE_WRITE); /* a hint */
     if (progress != NULL) {
         atomic_fetch_add(&progress->read, length);
         atomic_fetch_add(&progress->written, length);
@@ -154,7 +144,7 @@ static void *
 work(void *context)
 {
     struct copying *copying = context;
-    AUTO_FREE void *buffer = xaligned(4096, PIECE);
+    AUTO_FREE void *buffer = xaligned(COMMIT_SINK_ALIGNMENT, PIECE);
     struct commit_run piece;
     struct error err = ERROR_INIT;
 
@@ -171,13 +161,13 @@ int
 commit_copy(int fd, const char *path, const struct commit_runs *runs,
             const struct commit_source *source, struct error *err)
 {
-    struct copying copying = {
-        .fd = fd, .path = path, .runs = runs, .source = source};
+    struct copying copying = {.runs = runs, .source = source};
     pthread_t threads[THREADS - 1];
     size_t started = 0;
 
     if (runs->count == 0)
         return 0;
+    commit_sink_open(&copying.sink, fd, path, runs->bytes >= WORTH_DIRECT);
     lock_init(&copying.lock);
     while (runs->bytes >= WORTH_A_THREAD && started < ARRAY_SIZE(threads) &&
            pthread_create(&threads[started], NULL, work, &copying) == 0)
@@ -186,6 +176,7 @@ commit_copy(int fd, const char *path, const struct commit_runs *runs,
     for (size_t i = 0; i < started; i++)
         (void)pthread_join(threads[i], NULL);
     lock_release(&copying.lock);
+    commit_sink_close(&copying.sink);
     if (!copying.failed)
         return 0;
     *err = copying.err;

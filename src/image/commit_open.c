@@ -69,3 +69,56 @@ commit_chain_size(const struct commit_chain *chain, size_t first,
     *ret_size = blockdev_size(below);
     return 0;
 }
+
+int
+commit_check_layers(const struct image_ref *refs, size_t count,
+                    struct error *err)
+{
+    if (count < 2 || refs[0].format != IMAGE_QCOW2)
+        return error_set(err, ERROR_INVALID,
+                         "'%s' is no layer over another image", refs[0].path);
+    return 0;
+}
+
+int
+commit_target_open(struct commit_target *target, const struct image_ref *refs,
+                   size_t count, size_t which, enum commit_use use,
+                   struct error *err)
+{
+    if (refs[which].format == IMAGE_RAW) {
+        if (commit_raw_open(&target->raw, refs[which].path, err) < 0)
+            return -1;
+    } else {
+        target->rw =
+            qcow2_rw_open(refs[which].path, use, &target->refusal, err);
+        if (target->rw == NULL)
+            return -1;
+    }
+    return commit_chain_open(&target->chain, refs, count, which, err);
+}
+
+void
+commit_target_release(struct commit_target *target)
+{
+    commit_chain_release(&target->chain);
+    qcow2_rw_free(target->rw);
+    commit_raw_close(&target->raw);
+    target->rw = NULL;
+}
+
+enum commit_refusal
+commit_target_refusal(const struct commit_target *target)
+{
+    if (target->refusal != COMMIT_REFUSAL_NONE)
+        return target->refusal;
+    return target->rw != NULL ? target->rw->refusal : target->raw.refusal;
+}
+
+int
+commit_read_view(void *context, void *buffer, size_t length, uint64_t offset,
+                 struct error *err)
+{
+    struct blockdev *view = context;
+
+    return blockdev_read(view, buffer, length, offset, err);
+}

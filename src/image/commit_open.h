@@ -9,6 +9,9 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "image/blockdev.h"
+#include "image/commit_raw.h"
+#include "image/commit_refusal.h"
+#include "image/qcow2_rw.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -44,5 +47,40 @@ void commit_chain_release(struct commit_chain *chain) NONNULL(1);
 int commit_chain_size(const struct commit_chain *chain, size_t first,
                       uint64_t *ret_size, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4);
+
+/* ERROR_INVALID unless there is a layer over another image. */
+int commit_check_layers(const struct image_ref *refs, size_t count,
+                        struct error *err) MUST_CHECK NONNULL(1, 3);
+
+/*
+ * The file to be changed, opened and locked before the chain is opened for
+ * reading, so that what is read is what stays.
+ */
+struct commit_target {
+    struct qcow2_rw *rw;   /* owned; NULL for a raw file */
+    struct commit_raw raw; /* owned */
+    struct commit_chain chain;
+    enum commit_refusal refusal; /* when it could not be opened */
+};
+
+#define COMMIT_TARGET_INIT                                                     \
+    {                                                                          \
+        .raw = COMMIT_RAW_INIT                                                 \
+    }
+
+int commit_target_open(struct commit_target *target,
+                       const struct image_ref *refs, size_t count, size_t which,
+                       enum commit_use use, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 6);
+void commit_target_release(struct commit_target *target) NONNULL(1);
+#define AUTO_COMMIT_TARGET CLEANUP(commit_target_release)
+
+/* Why something failed, if it is one of those reasons. */
+enum commit_refusal commit_target_refusal(const struct commit_target *target)
+    NONNULL(1);
+
+/* As commit_source.read; the context is the chain's view. */
+int commit_read_view(void *context, void *buffer, size_t length,
+                     uint64_t offset, struct error *err) MUST_CHECK;
 
 #endif

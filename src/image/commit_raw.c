@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,10 +56,8 @@ resize_raw(struct commit_raw *raw, uint64_t size, struct error *err)
     if (size == raw->size || (raw->is_device && size < raw->size))
         return 0;
     if (raw->is_device)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "the device '%s' has %" PRIu64
-                         " bytes, the disk needs %" PRIu64,
-                         raw->path, raw->size, size);
+        return commit_refusal_set(COMMIT_REFUSAL_DEVICE_SIZE, raw->path,
+                                  &raw->refusal, err);
     if (fault_here("commit-raw.size.space") ||
         ftruncate(raw->fd, (off_t)size) < 0)
         return error_set_errno(err, errno, "resize '%s'", raw->path);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "image/blockdev.h"
 #include "image/commit_copy.h"
+#include "image/commit_refusal.h"
 #include "image/extents.h"
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@ struct commit_raw {
     const char *path; /* borrowed */
     uint64_t size;
     bool is_device;
+    enum commit_refusal refusal; /* why a change failed, if it is one */
 };
 
 #define COMMIT_RAW_INIT                                                        \

@@ -56,6 +56,21 @@ range_end(struct copy_cursor *cursor)
     return range->offset + range->length;
 }
 
+static int
+ask_map(struct copy_cursor *cursor, struct error *err)
+{
+    if (blockdev_map(cursor->source, cursor->position, &cursor->known, err) ==
+        0)
+        return 0;
+    if (!cursor->tolerant ||
+        (err->code != ERROR_CORRUPT && err->code != ERROR_IO))
+        return -1;
+    error_clear(err);
+    cursor->known = (struct block_range){
+        .offset = cursor->position, .length = cursor->unit, .kind = BLOCK_DATA};
+    return 0;
+}
+
 /* The next piece, `end` at most; *ret_stop is its end, not cut to a size. */
 static int
 look(struct copy_cursor *cursor, uint64_t end, uint64_t *ret_stop,
@@ -67,7 +82,7 @@ look(struct copy_cursor *cursor, uint64_t end, uint64_t *ret_stop,
 
     if (cursor->position < known->offset ||
         cursor->position - known->offset >= known->length)
-        if (blockdev_map(cursor->source, cursor->position, known, err) < 0)
+        if (ask_map(cursor, err) < 0)
             return -1;
     stop = known->offset + known->length;
     *ret_zero = false;

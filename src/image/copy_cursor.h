@@ -14,6 +14,7 @@
 #include "image/copy_pipeline.h"
 #include "image/extents.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct copy_cursor {
     size_t range;          /* the one we are in */
     uint64_t position;
     struct block_range known; /* what the source said last */
+    bool tolerant; /* a map that is damaged says data: reading it tells why */
 };
 
 /* Start; only == NULL is everything. */

@@ -21,9 +21,9 @@
  * whoever waits for a turn that will not come is woken.  The calling thread is
  * one of the workers, so that a small copy makes no thread at all.
  *
- * The rate is kept by giving each window a time before which it is not read;
- * time that was not used is not saved up.  Ranges that are zero by the map are
- * not counted, they load nobody.
+ * Rates (of this copy, and one that it shares with others) are kept by giving
+ * each window a time before which it is not read.  Ranges that are zero by the
+ * map are not counted, they load nobody.
  */
 #include "image/copy_pipeline.h"
 
@@ -56,14 +56,17 @@ struct pipeline {
     uint64_t read_before;           /* by the source */
 
     struct copy_cursor cursor; /* of the worker that set cursor_taken */
+    struct throttle rate;      /* of this copy alone */
 
     struct lock lock;          /* order 4 of docs/internals/locking.md */
     struct signal cursor_free; /* or failed */
-    struct signal turn_came;   /* or failed */
-    bool cursor_taken;         /* under lock, as all below */
+    struct signal stopped;     /* failed */
+    /* Of each ticket, modulo the workers; or failed. */
+    struct signal turn_came[WORKERS_MAX];
+    unsigned workers;
+    bool cursor_taken; /* under lock, as all below */
     uint64_t next_ticket;
-    uint64_t turn;      /* the ticket that may commit */
-    int64_t free_at_us; /* the rate allows nothing before */
+    uint64_t turn; /* the ticket that may commit */
     bool failed;
     struct error error;
 };
@@ -92,24 +95,6 @@ check_locked(const struct pipeline *pipeline, struct error *err)
     return 0;
 }
 
-/* When the rate allows to read `length` more bytes. */
-static int64_t reserve_locked(struct pipeline *pipeline, size_t length)
-    REQUIRES(pipeline->lock);
-
-static int64_t
-reserve_locked(struct pipeline *pipeline, size_t length)
-{
-    uint64_t rate = pipeline->job->options->rate_limit;
-    int64_t start = clock_monotonic_us();
-
-    if (rate == 0)
-        return start;
-    start = MAX(start, pipeline->free_at_us);
-    pipeline->free_at_us =
-        start + (int64_t)((double)length * 1e6 / (double)rate);
-    return start;
-}
-
 /* -- the steps ---------------------------------------------------------- */
 
 static int
@@ -127,16 +112,35 @@ take_cursor(struct pipeline *pipeline, struct error *err)
     return result;
 }
 
+/* When the rates allow to read the window. */
+static int64_t
+reserve(struct worker *worker)
+{
+    const struct copy_window *window = &worker->window;
+    struct pipeline *pipeline = worker->pipeline;
+    struct throttle *shared = pipeline->job->options->throttle;
+    int64_t now_us = clock_monotonic_us();
+    uint64_t reads = 0;
+    int64_t start_us;
+
+    for (size_t i = 0; i < window->piece_count; i++)
+        reads += !window->pieces[i].zero;
+    start_us = throttle_reserve(&pipeline->rate, window->length, reads, now_us);
+    if (shared == NULL)
+        return start_us;
+    return MAX(start_us,
+               throttle_reserve(shared, window->length, reads, now_us));
+}
+
 /* Give the cursor back, with the next number for what it gave. */
 static int64_t
 number_and_give_cursor(struct worker *worker)
 {
     struct pipeline *pipeline = worker->pipeline;
-    int64_t start_us;
+    int64_t start_us = reserve(worker);
 
     lock_take(&pipeline->lock);
     worker->ticket = pipeline->next_ticket++;
-    start_us = reserve_locked(pipeline, worker->window.length);
     pipeline->cursor_taken = false;
     signal_wake_one(&pipeline->cursor_free);
     lock_give(&pipeline->lock);
@@ -154,8 +158,7 @@ wait_until(struct pipeline *pipeline, int64_t start_us, struct error *err)
     while (now < start_us && (result = check_locked(pipeline, err)) == 0) {
         int64_t wait_ms = MIN((start_us - now + 999) / 1000, (int64_t)WAIT_MS);
 
-        /* A turn that comes wakes us too early: the loop looks again. */
-        (void)signal_wait_until(&pipeline->turn_came, &pipeline->lock,
+        (void)signal_wait_until(&pipeline->stopped, &pipeline->lock,
                                 clock_monotonic_ms() + wait_ms);
         now = clock_monotonic_us();
     }
@@ -183,6 +186,14 @@ take_ticket(struct worker *worker, struct error *err)
     return wait_until(pipeline, start_us, err) < 0 ? -1 : 1;
 }
 
+/* Only the one whose turn came is woken; tickets that nobody has committed
+ * yet are no more than there are workers. */
+static struct signal *
+turn_of(struct pipeline *pipeline, uint64_t ticket)
+{
+    return &pipeline->turn_came[ticket % pipeline->workers];
+}
+
 static int
 wait_for_turn(struct worker *worker, struct error *err)
 {
@@ -192,7 +203,7 @@ wait_for_turn(struct worker *worker, struct error *err)
     lock_take(&pipeline->lock);
     while ((result = check_locked(pipeline, err)) == 0 &&
            pipeline->turn != worker->ticket)
-        signal_wait(&pipeline->turn_came, &pipeline->lock);
+        signal_wait(turn_of(pipeline, worker->ticket), &pipeline->lock);
     lock_give(&pipeline->lock);
     return result;
 }
@@ -202,7 +213,7 @@ give_turn(struct pipeline *pipeline)
 {
     lock_take(&pipeline->lock);
     pipeline->turn++;
-    signal_wake_all(&pipeline->turn_came);
+    signal_wake_one(turn_of(pipeline, pipeline->turn));
     lock_give(&pipeline->lock);
 }
 
@@ -224,6 +235,43 @@ commit(struct worker *worker, struct error *err)
     return 0;
 }
 
+/* Read leaf by leaf what could not be read in one go; what fails again is
+ * bad. */
+static int
+read_leaves(struct worker *worker, size_t at, size_t end, uint64_t offset,
+            struct error *err)
+{
+    struct copy_window *window = &worker->window;
+
+    for (; at < end; at += DIGEST_LEAF_SIZE, offset += DIGEST_LEAF_SIZE) {
+        if (blockdev_read(worker->pipeline->job->source, window->bytes + at,
+                          DIGEST_LEAF_SIZE, offset, err) == 0)
+            continue;
+        if (err->code != ERROR_CORRUPT && err->code != ERROR_IO)
+            return -1;
+        if (window->bad_count++ == 0)
+            window->why = *err;
+        window->leaf_bad[at / DIGEST_LEAF_SIZE] = true;
+        error_clear(err);
+    }
+    return 0;
+}
+
+static int
+read_piece(struct worker *worker, size_t at, size_t end, uint64_t offset,
+           struct error *err)
+{
+    const struct copy_job *job = worker->pipeline->job;
+
+    if (blockdev_read(job->source, worker->window.bytes + at, end - at, offset,
+                      err) == 0)
+        return 0;
+    if (!job->tolerant || (err->code != ERROR_CORRUPT && err->code != ERROR_IO))
+        return -1;
+    error_clear(err);
+    return read_leaves(worker, at, end, offset, err);
+}
+
 static int
 read_window(struct worker *worker, struct error *err)
 {
@@ -233,6 +281,10 @@ read_window(struct worker *worker, struct error *err)
     if (fault_here("copy.read"))
         return error_set_errno(err, errno, "read '%s'",
                                blockdev_name(job->source));
+    if (job->tolerant) {
+        memset(window->leaf_bad, 0, sizeof(window->leaf_bad));
+        window->bad_count = 0;
+    }
     for (size_t i = 0; i < window->piece_count; i++) {
         const struct copy_piece *piece = &window->pieces[i];
         size_t end = i + 1 < window->piece_count ? window->pieces[i + 1].at
@@ -240,8 +292,7 @@ read_window(struct worker *worker, struct error *err)
 
         if (piece->zero)
             continue;
-        if (blockdev_read(job->source, window->bytes + piece->at,
-                          end - piece->at, piece->offset, err) < 0)
+        if (read_piece(worker, piece->at, end, piece->offset, err) < 0)
             return -1;
     }
     return 0;
@@ -363,7 +414,9 @@ worker_main(void *argument)
             pipeline->error = err;
         }
         signal_wake_all(&pipeline->cursor_free);
-        signal_wake_all(&pipeline->turn_came);
+        signal_wake_all(&pipeline->stopped);
+        for (unsigned i = 0; i < pipeline->workers; i++)
+            signal_wake_all(&pipeline->turn_came[i]);
         lock_give(&pipeline->lock);
     }
     if (worker->own != NULL)
@@ -426,19 +479,27 @@ copy_pipeline_run(const struct copy_job *job, const struct copy_sink *sink,
     assert(job->window <= COPY_WINDOW_MAX && job->window % job->unit == 0 &&
            job->unit % DIGEST_LEAF_SIZE == 0);
     lock_init(&pipeline.lock);
+    throttle_init(&pipeline.rate, job->options->rate_limit, 0);
     signal_init(&pipeline.cursor_free);
-    signal_init(&pipeline.turn_came);
+    signal_init(&pipeline.stopped);
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        signal_init(&pipeline.turn_came[i]);
     copy_cursor_init(&pipeline.cursor, job->source, job->only, job->unit);
+    pipeline.cursor.tolerant = job->tolerant;
     total = copy_cursor_total(&pipeline.cursor);
     atomic_store(&pipeline.progress->total, total);
     atomic_store(&pipeline.progress->done, 0);
     atomic_store(&pipeline.progress->zero, 0);
 
-    run_workers(&pipeline, count_workers(job, total));
+    pipeline.workers = count_workers(job, total);
+    run_workers(&pipeline, pipeline.workers);
 
     copy_cursor_release(&pipeline.cursor);
-    signal_release(&pipeline.turn_came);
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        signal_release(&pipeline.turn_came[i]);
+    signal_release(&pipeline.stopped);
     signal_release(&pipeline.cursor_free);
+    throttle_release(&pipeline.rate);
     lock_release(&pipeline.lock);
     if (!pipeline.failed)
         return 0;

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COPY_WINDOW_MAX ((size_t)2 << 20)
+#define COPY_WINDOW_MAX ((size_t)4 << 20)
 #define COPY_LEAVES_MAX (COPY_WINDOW_MAX / DIGEST_LEAF_SIZE)
 #define COPY_PIECES_MAX 32
 
@@ -34,6 +34,9 @@ struct copy_window {
     size_t length;  /* of what was read */
     bool leaf_zero[COPY_LEAVES_MAX];
     struct digest digests[COPY_LEAVES_MAX]; /* of the leaves in `bytes` */
+    bool leaf_bad[COPY_LEAVES_MAX];         /* could not be read */
+    size_t bad_count;
+    struct error why; /* the first leaf's */
 };
 
 /*
@@ -61,6 +64,7 @@ struct copy_job {
     size_t unit;                /* pieces are multiples of it */
     size_t window;              /* most that a worker reads at once */
     bool digests;               /* are they wanted */
+    bool tolerant;              /* what is damaged is handed on as bad */
     enum digest_algorithm algorithm;
     const struct copy_options *options; /* borrowed */
 };

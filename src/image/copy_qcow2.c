@@ -10,12 +10,12 @@
 
 #include <inttypes.h>
 
-#define WINDOW ((size_t)1 << 20)
+#define WINDOW ((size_t)2 << 20)
 
 /* Zero pieces of a window never outnumber a batch's. */
 /* NOLINTBEGIN(misc-redundant-expression) */
 _Static_assert(COPY_PIECES_MAX <= QCOW2_WRITER_ZEROS_MAX, "");
-_Static_assert(COPY_WINDOW_MAX <= QCOW2_WRITER_BATCH_MAX, "");
+_Static_assert(WINDOW <= QCOW2_WRITER_BATCH_MAX, "");
 /* NOLINTEND(misc-redundant-expression) */
 
 struct to_qcow2 {

@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define WINDOW ((size_t)2 << 20)
+/* A long way of the disk at once: what the layers of a chain hold of it lies
+ * together in each of them, and is read with few calls. */
+#define WINDOW ((size_t)4 << 20)
 
 struct to_raw {
     int fd;                         /* borrowed */

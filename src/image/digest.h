@@ -141,6 +141,18 @@ int digest_index_diff(struct digest_index *a, struct digest_index *b,
                       struct extents *ret_set, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/**
+ * digest_index_next_difference(a, b, first, ret_leaf, err):
+ * The first leaf from `first` on whose digests differ, found as by
+ * digest_index_diff; both are of one algorithm.
+ *
+ * Returns:    1 found, 0 there is none, -1 failed.
+ */
+int digest_index_next_difference(struct digest_index *a, struct digest_index *b,
+                                 uint64_t first, uint64_t *ret_leaf,
+                                 struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4, 5);
+
 /* -- building ----------------------------------------------------------- */
 
 struct digest_builder;

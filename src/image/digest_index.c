@@ -417,6 +417,19 @@ digest_index_next(struct digest_index *index, uint64_t first,
 }
 
 int
+digest_index_next_difference(struct digest_index *a, struct digest_index *b,
+                             uint64_t first, uint64_t *ret_leaf,
+                             struct error *err)
+{
+    uint64_t leaf = first;
+    int found = walk(a, b, &leaf, err);
+
+    if (found == 1)
+        *ret_leaf = leaf;
+    return found;
+}
+
+int
 digest_index_diff(struct digest_index *a, struct digest_index *b,
                   struct extents *ret_set, struct error *err)
 {

@@ -122,6 +122,57 @@ extents_union(struct extents *set, const struct extents *other)
 }
 
 void
+extents_subtract(struct extents *set, const struct extents *other)
+{
+    struct extents left = EXTENTS_INIT;
+    size_t b = 0;
+
+    for (size_t a = 0; a < set->count; a++) {
+        uint64_t start = set->items[a].offset;
+        uint64_t end = end_of(&set->items[a]);
+
+        while (b < other->count && end_of(&other->items[b]) <= start)
+            b++;
+        /* The last of them may reach into the next range too. */
+        for (size_t i = b;
+             i < other->count && other->items[i].offset < end && start < end;
+             i++) {
+            if (other->items[i].offset > start)
+                append(&left, start, other->items[i].offset - start);
+            start = MAX(start, end_of(&other->items[i]));
+        }
+        if (start < end)
+            append(&left, start, end - start);
+    }
+    extents_release(set);
+    *set = left;
+}
+
+void
+extents_intersect(struct extents *set, const struct extents *other)
+{
+    struct extents both = EXTENTS_INIT;
+    size_t a = 0;
+    size_t b = 0;
+
+    while (a < set->count && b < other->count) {
+        const struct extent *one = &set->items[a];
+        const struct extent *two = &other->items[b];
+        uint64_t start = MAX(one->offset, two->offset);
+        uint64_t end = MIN(end_of(one), end_of(two));
+
+        if (start < end)
+            append(&both, start, end - start);
+        if (end_of(one) < end_of(two))
+            a++;
+        else
+            b++;
+    }
+    extents_release(set);
+    *set = both;
+}
+
+void
 extents_align(struct extents *set, uint64_t unit, uint64_t size)
 {
     size_t count = set->count;

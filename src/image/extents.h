@@ -45,6 +45,14 @@ void extents_add(struct extents *set, uint64_t offset, uint64_t length)
 void extents_union(struct extents *set, const struct extents *other)
     NONNULL(1, 2);
 
+/* Take away what `other` has. */
+void extents_subtract(struct extents *set, const struct extents *other)
+    NONNULL(1, 2);
+
+/* Keep only what `other` has too. */
+void extents_intersect(struct extents *set, const struct extents *other)
+    NONNULL(1, 2);
+
 /* Round every range outward to `unit` (a power of two), cut at `size`. */
 void extents_align(struct extents *set, uint64_t unit, uint64_t size)
     NONNULL(1);

@@ -26,9 +26,11 @@ qcow2_read_info(const char *path, struct qcow2_info *ret_info,
 }
 
 int
-qcow2_allocated(const char *path, struct extents *ret_set, struct error *err)
+qcow2_contents(const char *path, struct extents *ret_set,
+               struct extents *ret_zeros, struct error *err)
 {
     AUTO_EXTENTS struct extents set = EXTENTS_INIT;
+    AUTO_EXTENTS struct extents zeros = EXTENTS_INIT;
     AUTO_QCOW2_IMAGE struct qcow2_image *image =
         qcow2_image_open(path, QCOW2_IMAGE_DIRTY_OK, err);
     uint64_t size;
@@ -43,8 +45,19 @@ qcow2_allocated(const char *path, struct extents *ret_set, struct error *err)
             return -1;
         if (run.kind != QCOW2_UNALLOCATED)
             extents_add(&set, offset, run.length);
+        if (run.kind == QCOW2_ZERO)
+            extents_add(&zeros, offset, run.length);
         offset += run.length;
     }
     extents_union(ret_set, &set);
+    extents_union(ret_zeros, &zeros);
     return 0;
+}
+
+int
+qcow2_allocated(const char *path, struct extents *ret_set, struct error *err)
+{
+    AUTO_EXTENTS struct extents zeros = EXTENTS_INIT;
+
+    return qcow2_contents(path, ret_set, &zeros, err);
 }

@@ -83,6 +83,11 @@ int qcow2_create_overlay(const char *path, uint64_t size,
 int qcow2_allocated(const char *path, struct extents *ret_set,
                     struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
+/* The same, and what of it reads as zero. */
+int qcow2_contents(const char *path, struct extents *ret_set,
+                   struct extents *ret_zeros, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 /**
  * qcow2_rebase_unsafe(path, backing_name, backing_format, err):
  * Rewrite the backing name and format in a header (what `qemu-img rebase -u`

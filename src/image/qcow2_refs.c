@@ -36,11 +36,24 @@
  */
 #define PAST_END_MAX ((uint64_t)64 << 30)
 
-/* Clusters that one refcount block counts. */
+/* log2 of the clusters that one refcount block counts. */
+static unsigned
+block_bits(const struct qcow2_rw *rw)
+{
+    return rw->cluster_bits + 3 - rw->refcount_order;
+}
+
 static uint64_t
 clusters_in_block(const struct qcow2_rw *rw)
 {
-    return (rw->cluster_size * 8) >> rw->refcount_order;
+    return (uint64_t)1 << block_bits(rw);
+}
+
+/* The place of a cluster in its block. */
+static uint64_t
+entry_of(const struct qcow2_rw *rw, uint64_t cluster)
+{
+    return cluster & (clusters_in_block(rw) - 1);
 }
 
 static uint64_t
@@ -101,14 +114,14 @@ static struct qcow2_table *
 block_of(struct qcow2_rw *rw, uint64_t cluster, struct error *err)
 {
     struct qcow2_tables *refs = &rw->refs;
-    uint64_t index = cluster / clusters_in_block(rw);
+    uint64_t index = cluster >> block_bits(rw);
 
+    if (index < refs->count && refs->loaded[index] != NULL)
+        return refs->loaded[index];
     error_clear(err);
-    if (index >= refs->count ||
-        (refs->top[index] == 0 && refs->loaded[index] == NULL))
+    if (index >= refs->count || refs->top[index] == 0)
         return NULL;
-    if (refs->loaded[index] == NULL &&
-        refs->held.count * rw->cluster_size >= CACHE_MAX) {
+    if (refs->held.count * rw->cluster_size >= CACHE_MAX) {
         if (qcow2_tables_write(rw, refs, QCOW2_ALL, "qcow2-rw.refs", err) < 0)
             return NULL;
         qcow2_tables_drop(refs);
@@ -125,7 +138,7 @@ qcow2_refs_get(struct qcow2_rw *rw, uint64_t cluster, uint64_t *ret_count,
     *ret_count = 0;
     if (block == NULL)
         return err->code == ERROR_NONE ? 0 : -1;
-    *ret_count = get_count(rw, block->bytes, cluster % clusters_in_block(rw));
+    *ret_count = get_count(rw, block->bytes, entry_of(rw, cluster));
     return 0;
 }
 
@@ -134,7 +147,7 @@ set_count(struct qcow2_rw *rw, uint64_t cluster, uint64_t count,
           struct error *err)
 {
     struct qcow2_table *block = block_of(rw, cluster, err);
-    uint64_t entry = cluster % clusters_in_block(rw);
+    uint64_t entry = entry_of(rw, cluster);
     size_t at = (size_t)((entry << rw->refcount_order) >> 3);
 
     if (block == NULL)
@@ -160,6 +173,21 @@ set_end(struct qcow2_rw *rw, uint64_t end, struct error *err)
     return 0;
 }
 
+/* One past the last entry of a block that counts something; 0 for none. */
+static uint64_t
+used_entries(const struct qcow2_rw *rw, const uint8_t *block)
+{
+    uint64_t words = rw->cluster_size / 8;
+    uint64_t entry;
+
+    while (words > 0 && qcow2_get64(block + (words - 1) * 8) == 0)
+        words--;
+    entry = (words * 64) >> rw->refcount_order;
+    while (entry > 0 && get_count(rw, block, entry - 1) == 0)
+        entry--;
+    return entry;
+}
+
 int
 qcow2_refs_find_end(struct qcow2_rw *rw, struct error *err)
 {
@@ -167,16 +195,16 @@ qcow2_refs_find_end(struct qcow2_rw *rw, struct error *err)
 
     for (size_t i = rw->refs.count; i-- > 0;) {
         struct qcow2_table *block;
+        uint64_t used;
 
         if (rw->refs.top[i] == 0)
             continue;
         block = block_of(rw, i * per_block, err);
         if (block == NULL)
             return -1;
-        for (uint64_t entry = per_block; entry-- > 0;) {
-            if (get_count(rw, block->bytes, entry) != 0)
-                return set_end(rw, i * per_block + entry + 1, err);
-        }
+        used = used_entries(rw, block->bytes);
+        if (used > 0)
+            return set_end(rw, i * per_block + used, err);
     }
     return 0;
 }
@@ -190,10 +218,8 @@ grow_table(struct qcow2_rw *rw, uint64_t index, struct error *err)
 
     entries = (entries + per_cluster - 1) / per_cluster * per_cluster;
     if (entries * 8 > QCOW2_REFTABLE_BYTES_MAX)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "'%s': clusters of %" PRIu64
-                         " bytes are too small for such a file",
-                         rw->path, rw->cluster_size);
+        return commit_refusal_set(COMMIT_REFUSAL_TABLES, rw->path, &rw->refusal,
+                                  err);
     return qcow2_tables_grow_top(rw, &rw->refs, (size_t)entries, err);
 }
 
@@ -204,7 +230,7 @@ grow_table(struct qcow2_rw *rw, uint64_t index, struct error *err)
 static int
 add_block(struct qcow2_rw *rw, struct error *err)
 {
-    uint64_t index = rw->end / clusters_in_block(rw);
+    uint64_t index = rw->end >> block_bits(rw);
     uint64_t cluster = rw->end++;
     struct qcow2_tables *refs = &rw->refs;
 
@@ -222,12 +248,12 @@ add_block(struct qcow2_rw *rw, struct error *err)
 static int
 make_room(struct qcow2_rw *rw, uint64_t count, struct error *err)
 {
-    uint64_t per_block = clusters_in_block(rw);
+    unsigned bits = block_bits(rw);
     struct qcow2_tables *refs = &rw->refs;
 
     for (;;) {
-        uint64_t last = (rw->end + count - 1) / per_block;
-        uint64_t missing = rw->end / per_block;
+        uint64_t last = (rw->end + count - 1) >> bits;
+        uint64_t missing = rw->end >> bits;
 
         while (missing <= last && missing < refs->count &&
                refs->top[missing] != 0)
@@ -240,8 +266,8 @@ make_room(struct qcow2_rw *rw, uint64_t count, struct error *err)
             continue;
         }
         /* Only the block of the end can count itself: go there. */
-        if (missing > rw->end / per_block)
-            rw->end = missing * per_block;
+        if (missing > rw->end >> bits)
+            rw->end = missing << bits;
         if (add_block(rw, err) < 0)
             return -1;
     }
@@ -265,6 +291,33 @@ qcow2_refs_allocate(struct qcow2_rw *rw, uint64_t count, uint64_t *ret_offset,
     return 0;
 }
 
+/*
+ * True when a table lay there as the image was opened.  Neighbours are asked
+ * one after the other, so the space between two tables is remembered.
+ */
+static bool
+is_metadata(struct qcow2_rw *rw, uint64_t offset)
+{
+    const struct extents *set = &rw->metadata;
+    size_t low = 0;
+    size_t high = set->count;
+
+    if (offset >= rw->clear_from && offset < rw->clear_to)
+        return false;
+    while (low < high) { /* the first item behind offset */
+        size_t middle = low + (high - low) / 2;
+
+        if (set->items[middle].offset <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    rw->clear_from =
+        low == 0 ? 0 : set->items[low - 1].offset + set->items[low - 1].length;
+    rw->clear_to = low == set->count ? UINT64_MAX : set->items[low].offset;
+    return offset < rw->clear_from;
+}
+
 int
 qcow2_refs_check(struct qcow2_rw *rw, uint64_t offset, bool only,
                  struct error *err)
@@ -272,7 +325,7 @@ qcow2_refs_check(struct qcow2_rw *rw, uint64_t offset, bool only,
     uint64_t cluster = offset >> rw->cluster_bits;
     uint64_t count;
 
-    if (cluster >= rw->end || extents_has(&rw->metadata, offset))
+    if (cluster >= rw->end || is_metadata(rw, offset))
         return error_set(err, ERROR_CORRUPT,
                          "'%s': guest data at %" PRIu64 " %s", rw->path, offset,
                          cluster >= rw->end ? "lie past the end of the file"
@@ -286,9 +339,8 @@ qcow2_refs_check(struct qcow2_rw *rw, uint64_t offset, bool only,
                          "the image first",
                          rw->path, offset);
     if (only && count != 1)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "'%s': the cluster at %" PRIu64 " is shared", rw->path,
-                         offset);
+        return commit_refusal_set(COMMIT_REFUSAL_SHARED, rw->path, &rw->refusal,
+                                  err);
     return 0;
 }
 

@@ -29,7 +29,8 @@
  *
  * Persistent bitmaps: QEMU would record our writes in those that are enabled.
  * We do not, so an image with such a bitmap is refused; disabled ones stay
- * right (they record nothing), unless the disk's size changes.  Autoclear
+ * right (they record nothing), unless the disk's size changes, and all do when
+ * what the disk holds does not change.  Autoclear
  * bits that we do not know are cleared, as the format demands.
  */
 #include "image/qcow2_rw.h"
@@ -156,7 +157,7 @@ name_fresh_tables(struct qcow2_tables *l2)
     }
 }
 
-/* The last cluster may be written in part; the file has it whole. */
+/* The file gets room for all new clusters, or is at least as long. */
 static int
 extend_file(struct qcow2_rw *rw, struct error *err)
 {
@@ -164,8 +165,14 @@ extend_file(struct qcow2_rw *rw, struct error *err)
 
     if (size <= rw->file_size)
         return 0;
-    if (fault_here("qcow2-rw.extend.space") ||
-        ftruncate(rw->fd, (off_t)size) < 0)
+    if (fault_here("qcow2-rw.extend.space"))
+        return error_set_errno(err, errno, "extend '%s'", rw->path);
+    /* Room that is known to be there is written faster, and past the page
+     * cache; not every file system has such a call. */
+    if (fallocate(rw->fd, 0, (off_t)rw->file_size,
+                  (off_t)(size - rw->file_size)) < 0 &&
+        (errno == ENOSPC || errno == EDQUOT ||
+         ftruncate(rw->fd, (off_t)size) < 0))
         return error_set_errno(err, errno, "extend '%s'", rw->path);
     rw->file_size = size;
     return 0;
@@ -252,36 +259,14 @@ qcow2_rw_set_size(struct qcow2_rw *rw, uint64_t size, struct error *err)
 /* -- opening ------------------------------------------------------------ */
 
 static int
-refuse(const struct qcow2_rw *rw, const char *why, struct error *err)
-{
-    return error_set(err, ERROR_UNSUPPORTED,
-                     "'%s' cannot be changed in place: %s", rw->path, why);
-}
-
-static int
-check_header(const struct qcow2_rw *rw, const struct qcow2_header *header,
-             struct error *err)
-{
-    if (header->info.encrypted)
-        return refuse(rw, "it is encrypted", err);
-    if (header->info.data_file)
-        return refuse(rw, "its data are in another file", err);
-    if (header->info.snapshots != 0)
-        return refuse(rw, "it has internal snapshots", err);
-    if (header->info.dirty)
-        return refuse(rw, "it was not closed (repair it with qemu-img check)",
-                      err);
-    if (header->info.corrupt)
-        return error_set(err, ERROR_CORRUPT, "'%s' is marked as corrupt",
-                         rw->path);
-    return 0;
-}
-
-static int
 read_header(struct qcow2_rw *rw, struct qcow2_header *header, struct error *err)
 {
-    if (qcow2_header_read(rw->fd, rw->path, header, err) < 0 ||
-        check_header(rw, header, err) < 0)
+    if (qcow2_header_read(rw->fd, rw->path, header, err) < 0) {
+        if (err->code == ERROR_UNSUPPORTED)
+            rw->refusal = COMMIT_REFUSAL_FEATURE;
+        return -1;
+    }
+    if (commit_refusal_header(header, rw->path, rw->use, &rw->refusal, err) < 0)
         return -1;
     rw->version = header->info.version;
     rw->cluster_bits = header->info.cluster_bits;
@@ -349,20 +334,11 @@ load_tables(struct qcow2_rw *rw, const struct qcow2_header *header,
 static int
 check_bitmaps(struct qcow2_rw *rw, struct error *err)
 {
-    AUTO_FREE struct qcow2_bitmap *bitmaps = NULL;
     size_t count = 0;
 
-    if (rw->version < 3)
-        return 0;
-    if (qcow2_read_bitmaps(rw->path, &bitmaps, &count, err) < 0)
+    if (rw->version >= 3 && rw->use == COMMIT_USE_CHANGE &&
+        commit_refusal_bitmaps(rw->path, &count, &rw->refusal, err) < 0)
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (bitmaps[i].enabled && !bitmaps[i].in_use)
-            return error_set(err, ERROR_UNSUPPORTED,
-                             "'%s' cannot be changed in place: its bitmap "
-                             "'%.64s' records changes",
-                             rw->path, bitmaps[i].name);
-    }
     rw->has_bitmaps = count > 0;
     return 0;
 }
@@ -386,7 +362,8 @@ open_file(struct qcow2_rw *rw, struct error *err)
 }
 
 struct qcow2_rw *
-qcow2_rw_open(const char *path, struct error *err)
+qcow2_rw_open(const char *path, enum commit_use use,
+              enum commit_refusal *ret_refusal, struct error *err)
 {
     AUTO_QCOW2_RW struct qcow2_rw *rw = xcalloc(1, sizeof(*rw));
     struct qcow2_header header;
@@ -394,10 +371,14 @@ qcow2_rw_open(const char *path, struct error *err)
 
     rw->fd = -1;
     rw->path = xstrdup(path);
+    rw->use = use;
     is_device = open_file(rw, err);
     if (is_device < 0 || read_header(rw, &header, err) < 0 ||
-        check_bitmaps(rw, err) < 0)
+        check_bitmaps(rw, err) < 0) {
+        if (rw->refusal != COMMIT_REFUSAL_NONE)
+            *ret_refusal = rw->refusal;
         return NULL;
+    }
     /* On a device, only the counts tell what is free. */
     if (!is_device)
         rw->end = (rw->file_size + rw->cluster_size - 1) >> rw->cluster_bits;

@@ -19,6 +19,7 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "image/commit_copy.h"
+#include "image/commit_refusal.h"
 #include "image/extents.h"
 #include "image/qcow2_tables.h"
 
@@ -44,6 +45,8 @@ struct qcow2_rw {
     uint64_t end;       /* first cluster of the file that is free for good */
     uint64_t file_size; /* bytes */
     struct extents metadata; /* host; as found when opened */
+    uint64_t clear_from;     /* host; known to be free of them */
+    uint64_t clear_to;
     struct qcow2_tables l2;
     struct qcow2_tables refs;
     struct commit_runs runs; /* data to be written */
@@ -53,18 +56,22 @@ struct qcow2_rw {
         size_t capacity;
     } frees; /* host clusters to be given up, once each reference */
     bool failed;
+    enum commit_use use;         /* not COMMIT_USE_READ */
+    enum commit_refusal refusal; /* why a change failed, if it is one */
 };
 
 /**
- * qcow2_rw_open(path, err):
- * Open for writing and take the image lock.
+ * qcow2_rw_open(path, use, ret_refusal, err):
+ * Open for writing and take the image lock.  *ret_refusal is changed only if
+ * that is why it failed.
  *
  * Returns:    the image, or NULL with *err set to ERROR_BUSY,
  *             ERROR_UNSUPPORTED (with the reason), ERROR_CORRUPT,
  *             ERROR_NOT_FOUND, ERROR_IO.
  */
-struct qcow2_rw *qcow2_rw_open(const char *path, struct error *err)
-    MUST_CHECK NONNULL(1, 2);
+struct qcow2_rw *qcow2_rw_open(const char *path, enum commit_use use,
+                               enum commit_refusal *ret_refusal,
+                               struct error *err) MUST_CHECK NONNULL(1, 3, 4);
 void qcow2_rw_free(struct qcow2_rw *rw);
 void qcow2_rw_cleanup(struct qcow2_rw **rw);
 #define AUTO_QCOW2_RW CLEANUP(qcow2_rw_cleanup)

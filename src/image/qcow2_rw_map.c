@@ -64,17 +64,16 @@ find_table(struct qcow2_rw *rw, uint64_t cluster, struct error *err)
 {
     uint64_t index = cluster >> l2_bits(rw);
 
+    if (index < rw->l2.count && rw->l2.loaded[index] != NULL)
+        return rw->l2.loaded[index];
     error_clear(err);
     if (index >= rw->l2.count)
         return NULL;
-    if (rw->l2.loaded[index] != NULL)
-        return rw->l2.loaded[index];
     if ((rw->l2.top[index] & QCOW2_OFFSET_MASK) == 0)
         return NULL;
     if ((rw->l2.top[index] & QCOW2_COPIED) == 0) {
-        (void)error_set(err, ERROR_UNSUPPORTED,
-                        "'%s': an L2 table is shared (internal snapshots?)",
-                        rw->path);
+        (void)commit_refusal_set(COMMIT_REFUSAL_SHARED, rw->path, &rw->refusal,
+                                 err);
         return NULL;
     }
     return qcow2_tables_get(rw, &rw->l2, index, "L2 table", err);
@@ -142,10 +141,8 @@ static int
 check_host(struct qcow2_rw *rw, const struct entry *entry, struct error *err)
 {
     if (!entry->copied)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "'%s': the cluster at %" PRIu64
-                         " is shared (internal snapshots?)",
-                         rw->path, entry->host);
+        return commit_refusal_set(COMMIT_REFUSAL_SHARED, rw->path, &rw->refusal,
+                                  err);
     return qcow2_refs_check(rw, entry->host, true, err);
 }
 
@@ -257,6 +254,38 @@ is_same(const struct entry *a, const struct entry *b)
            a->alloc == b->alloc && a->zero == b->zero;
 }
 
+/*
+ * The usual cases in few steps: all of a cluster is overwritten where it lies,
+ * or stored where nothing was.  Returns 1 when that was it, 0 when it is
+ * something else, -1.
+ */
+static int
+store_whole(struct qcow2_rw *rw, const struct qcow2_change *change,
+            struct qcow2_table *table, size_t at, struct error *err)
+{
+    uint64_t guest = change->cluster << rw->cluster_bits;
+    uint64_t word = qcow2_get64(table->bytes + at);
+    uint64_t host = word & ~QCOW2_COPIED;
+
+    if (rw->extended || change->data == 0 || change->start > guest ||
+        change->end < guest + rw->cluster_size)
+        return 0;
+    if (word == 0) {
+        if (qcow2_refs_allocate(rw, 1, &host, err) < 0)
+            return -1;
+        qcow2_put64(table->bytes + at, host | QCOW2_COPIED);
+        qcow2_table_touch(table, at, at + 8);
+    } else if (host == word || host == 0 ||
+               (host & (rw->cluster_size - 1)) != 0 ||
+               (host & ~QCOW2_OFFSET_MASK) != 0) {
+        return 0;
+    } else if (qcow2_refs_check(rw, host, true, err) < 0) {
+        return -1;
+    }
+    commit_runs_add(&rw->runs, guest, host, rw->cluster_size);
+    return 1;
+}
+
 int
 qcow2_rw_change(struct qcow2_rw *rw, const struct qcow2_change *change,
                 struct error *err)
@@ -268,6 +297,12 @@ qcow2_rw_change(struct qcow2_rw *rw, const struct qcow2_change *change,
 
     if (table == NULL && err->code != ERROR_NONE)
         return -1;
+    if (table != NULL) {
+        int done = store_whole(rw, change, table, at, err);
+
+        if (done != 0)
+            return done < 0 ? -1 : 0;
+    }
     if (table != NULL && decode_entry(rw, table->bytes + at, &old, err) < 0)
         return -1;
     if ((change->discard ? plan_discard(rw, &old, &entry, err)
@@ -330,9 +365,8 @@ qcow2_rw_reserve(struct qcow2_rw *rw, uint64_t size, struct error *err)
     uint64_t entries = qcow2_rw_l1_entries(rw, size);
 
     if (size != rw->size && rw->has_bitmaps)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "'%s' cannot be resized in place: it has bitmaps",
-                         rw->path);
+        return commit_refusal_set(COMMIT_REFUSAL_BITMAP_RESIZE, rw->path,
+                                  &rw->refusal, err);
     if (entries <= rw->l2.count)
         return 0;
     return qcow2_tables_grow_top(rw, &rw->l2, (size_t)entries, err);

@@ -83,19 +83,30 @@ qcow2_tables_release(struct qcow2_tables *tables)
     *tables = (struct qcow2_tables){.top = NULL};
 }
 
-struct qcow2_table *
-qcow2_tables_add(struct qcow2_rw *rw, struct qcow2_tables *tables,
-                 uint64_t index, uint64_t offset)
+/* `bytes` is handed over. */
+static struct qcow2_table *
+hold_table(struct qcow2_tables *tables, uint64_t index, uint64_t offset,
+           void *bytes)
 {
     struct qcow2_table *table = xcalloc(1, sizeof(*table));
 
     table->index = index;
     table->offset = offset;
-    table->bytes = xcalloc(1, rw->cluster_size);
-    table->fresh = true;
-    table->dirty_to = rw->cluster_size;
+    table->bytes = bytes;
     tables->loaded[index] = table;
     vec_push(&tables->held, table);
+    return table;
+}
+
+struct qcow2_table *
+qcow2_tables_add(struct qcow2_rw *rw, struct qcow2_tables *tables,
+                 uint64_t index, uint64_t offset)
+{
+    struct qcow2_table *table =
+        hold_table(tables, index, offset, xcalloc(1, rw->cluster_size));
+
+    table->fresh = true;
+    table->dirty_to = rw->cluster_size;
     return table;
 }
 
@@ -105,10 +116,10 @@ qcow2_tables_get(struct qcow2_rw *rw, struct qcow2_tables *tables,
 {
     uint64_t offset = tables->top[index] & QCOW2_OFFSET_MASK;
     uint64_t end = MAX(rw->file_size, rw->end << rw->cluster_bits);
-    struct qcow2_table *table = tables->loaded[index];
+    AUTO_FREE void *bytes = NULL;
 
-    if (table != NULL)
-        return table;
+    if (tables->loaded[index] != NULL)
+        return tables->loaded[index];
     if (offset == 0 || offset % rw->cluster_size != 0 || offset > end ||
         rw->cluster_size > end - offset) {
         (void)error_set(err, ERROR_CORRUPT,
@@ -117,18 +128,10 @@ qcow2_tables_get(struct qcow2_rw *rw, struct qcow2_tables *tables,
                         rw->path, what, index, offset);
         return NULL;
     }
-    table = qcow2_tables_add(rw, tables, index, offset);
-    table->fresh = false;
-    table->dirty_to = 0;
-    if (fd_pread(rw->fd, table->bytes, rw->cluster_size, offset, rw->path,
-                 err) < 0) {
-        tables->loaded[index] = NULL;
-        tables->held.count--;
-        free(table->bytes);
-        free(table);
+    bytes = xmalloc(rw->cluster_size);
+    if (fd_pread(rw->fd, bytes, rw->cluster_size, offset, rw->path, err) < 0)
         return NULL;
-    }
-    return table;
+    return hold_table(tables, index, offset, steal(&bytes));
 }
 
 void
@@ -163,10 +166,8 @@ qcow2_tables_grow_top(struct qcow2_rw *rw, struct qcow2_tables *tables,
     uint64_t offset;
 
     if (entries > TOP_ENTRIES_MAX)
-        return error_set(err, ERROR_UNSUPPORTED,
-                         "'%s': clusters of %" PRIu64
-                         " bytes are too small for such a disk",
-                         rw->path, rw->cluster_size);
+        return commit_refusal_set(COMMIT_REFUSAL_TABLES, rw->path, &rw->refusal,
+                                  err);
     tables->top = xrealloc(tables->top, entries * 8);
     tables->loaded =
         xrealloc(tables->loaded, entries * sizeof(struct qcow2_table *));

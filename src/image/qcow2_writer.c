@@ -13,7 +13,9 @@
  *
  * Appending is copying into a stage.  Full stages leave with the batch whose
  * append filled them, in exchange for one of its spare buffers, and its
- * thread writes them after it let the next one in.
+ * thread writes them after it let the next one in.  Only where nothing is
+ * compressed, clusters in aligned memory get their places at once, one behind
+ * the other as in a stage, and are written from where they are.
  *
  * L2 tables and refcount blocks that are final go to the file when 4 MiB of
  * them have gathered (32 GiB of disk), the rest at the end: the writer's
@@ -271,6 +273,45 @@ put_zeros(struct qcow2_writer *writer, const struct qcow2_writer_item *item,
     return 0;
 }
 
+/* Whole blocks in memory that direct I/O takes. */
+static bool
+can_stay(const struct qcow2_writer *writer,
+         const struct qcow2_writer_item *item)
+{
+    return !writer->compress && item->kind == QCOW2_WRITER_KIND_PLAIN &&
+           item->length % NEWFILE_ALIGN == 0 &&
+           (uintptr_t)item->bytes % NEWFILE_ALIGN == 0;
+}
+
+/* Give a cluster its place at once; it is written from where it is. */
+static int
+put_in_place(struct qcow2_writer *writer, const struct qcow2_writer_item *item,
+             struct qcow2_writer_batch *batch, struct error *err)
+{
+    struct qcow2_writer_run *last =
+        batch->run_count > 0 ? &batch->runs[batch->run_count - 1] : NULL;
+    uint64_t offset;
+
+    if (need_table(writer, item->cluster, batch, err) < 0 ||
+        qcow2_writer_close_stage(writer, QCOW2_WRITER_PLAIN, batch, err) < 0)
+        return -1;
+    offset = qcow2_writer_stage_base(writer, QCOW2_WRITER_PLAIN);
+    qcow2_writer_tables_set(
+        &writer->tables, item->cluster,
+        entry_of(writer, QCOW2_WRITER_PLAIN, offset, item->length));
+    qcow2_writer_tables_count(&writer->tables, offset, item->length);
+    writer->end = offset + item->length;
+    if (last != NULL && last->bytes + last->length == item->bytes &&
+        last->offset + last->length == offset)
+        last->length += item->length;
+    else
+        batch->runs[batch->run_count++] = (struct qcow2_writer_run){
+            .bytes = item->bytes, .length = item->length, .offset = offset};
+    atomic_fetch_add_explicit(&writer->written, item->length,
+                              memory_order_relaxed);
+    return check_end(writer, err);
+}
+
 static int
 put_item(struct qcow2_writer *writer, const struct qcow2_writer_item *item,
          struct qcow2_writer_batch *batch, struct error *err)
@@ -303,16 +344,20 @@ qcow2_writer_append(struct qcow2_writer_batch *batch, struct error *err)
 {
     struct qcow2_writer *writer = batch->writer;
 
-    assert(!writer->finished && batch->full_count == 0);
+    assert(!writer->finished && batch->full_count == 0 &&
+           batch->run_count == 0);
     for (size_t i = 0; i < batch->item_count; i++) {
         const struct qcow2_writer_item *item = &batch->items[i];
         int result;
 
         assert(item->cluster >= writer->next_cluster);
         writer->next_cluster = item->cluster + item->count;
-        result = item->kind == QCOW2_WRITER_KIND_ZERO
-                     ? put_zeros(writer, item, batch, err)
-                     : put_item(writer, item, batch, err);
+        if (item->kind == QCOW2_WRITER_KIND_ZERO)
+            result = put_zeros(writer, item, batch, err);
+        else if (can_stay(writer, item))
+            result = put_in_place(writer, item, batch, err);
+        else
+            result = put_item(writer, item, batch, err);
         if (result < 0)
             return -1;
     }

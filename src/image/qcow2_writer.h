@@ -114,7 +114,7 @@ void qcow2_writer_batch_free(struct qcow2_writer_batch *batch);
 /**
  * qcow2_writer_encode(batch, buffer, offset, length, err):
  * Add guest data to the batch; offset and length as in qcow2_writer_write,
- * ascending within the batch.  The buffer is borrowed until the append.
+ * ascending within the batch.  The buffer is borrowed until the flush.
  */
 int qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
                         uint64_t offset, size_t length, struct error *err)
@@ -125,6 +125,29 @@ int qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
 #define QCOW2_WRITER_ZEROS_MAX 64
 void qcow2_writer_encode_zero(struct qcow2_writer_batch *batch, uint64_t offset,
                               uint64_t length) NONNULL(1);
+
+/* At least so long, or a host cluster would hold more streams than a refcount
+ * can count. */
+#define QCOW2_WRITER_PACKED_MIN(cluster_size) ((cluster_size) / 65533u + 1)
+
+/* At most so long, or an entry could not count its sectors wherever it lies. */
+#define QCOW2_WRITER_PACKED_MAX(cluster_size) (2 * (cluster_size)-511)
+
+/**
+ * qcow2_writer_add_packed(batch, bytes, length, offset):
+ * Add one cluster of guest data that is compressed already, as the writer's
+ * compression is; the writer was made with `compress`.  It has from
+ * QCOW2_WRITER_PACKED_MIN to _MAX bytes; what is behind the
+ * stream's end is stored, too.  Otherwise as qcow2_writer_encode; nothing is
+ * looked at.
+ */
+void qcow2_writer_add_packed(struct qcow2_writer_batch *batch,
+                             const void *bytes, size_t length, uint64_t offset)
+    NONNULL(1, 2);
+
+/* Add one whole cluster of guest data as it is, unless it is all zero. */
+void qcow2_writer_add_plain(struct qcow2_writer_batch *batch, const void *bytes,
+                            uint64_t offset) NONNULL(1, 2);
 
 /**
  * qcow2_writer_append(batch, err):

@@ -20,6 +20,25 @@
 #include <string.h>
 
 #define ZSTD_LEVEL_DEFAULT 1
+
+/*
+ * For clusters of 64 KiB zstd's own parameters want tables of 32 KiB (level 1)
+ * and 384 KiB (level 3), which do not stay in the first-level cache.  Smaller
+ * ones, measured on the benchmark's disk:
+ *   level 1: 0.94 of the time, 0.996 of the size;
+ *   level 3: 0.93 of the time, 1.0035 of the size.
+ */
+static const struct tuning {
+    int level;
+    ZSTD_cParameter parameter;
+    int value;
+} tunings[] = {
+    {1, ZSTD_c_hashLog, 12},
+    {1, ZSTD_c_minMatch, 5},
+    {3, ZSTD_c_hashLog, 13},
+    {3, ZSTD_c_chainLog, 13},
+};
+#define TUNED_CLUSTER_BITS 16
 #define ZLIB_LEVEL_DEFAULT 6
 
 /* What QEMU inflates with: no layout, a window of 4 KiB. */
@@ -31,11 +50,20 @@ make_zstd(struct qcow2_writer_batch *batch, int level, struct error *err)
 {
     size_t result;
 
+    if (level == 0)
+        level = ZSTD_LEVEL_DEFAULT;
     batch->zstd = ZSTD_createCCtx();
     if (batch->zstd == NULL)
         return error_set(err, ERROR_INTERNAL, "no memory for zstd");
-    result = ZSTD_CCtx_setParameter(batch->zstd, ZSTD_c_compressionLevel,
-                                    level != 0 ? level : ZSTD_LEVEL_DEFAULT);
+    result =
+        ZSTD_CCtx_setParameter(batch->zstd, ZSTD_c_compressionLevel, level);
+    if (batch->writer->layout.cluster_bits == TUNED_CLUSTER_BITS) {
+        for (size_t i = 0; i < ARRAY_SIZE(tunings); i++) {
+            if (tunings[i].level == level && !ZSTD_isError(result))
+                result = ZSTD_CCtx_setParameter(
+                    batch->zstd, tunings[i].parameter, tunings[i].value);
+        }
+    }
     if (ZSTD_isError(result))
         return error_set(err, ERROR_INVALID, "zstd level %d: %s", level,
                          ZSTD_getErrorName(result));
@@ -77,12 +105,12 @@ struct qcow2_writer_batch *
 qcow2_writer_batch_new(struct qcow2_writer *writer, struct error *err)
 {
     struct qcow2_writer_batch *batch = xcalloc(1, sizeof(*batch));
+    size_t most = (QCOW2_WRITER_BATCH_MAX >> writer->layout.cluster_bits) +
+                  QCOW2_WRITER_ZEROS_MAX;
 
     batch->writer = writer;
-    batch->items =
-        xcalloc((QCOW2_WRITER_BATCH_MAX >> writer->layout.cluster_bits) +
-                    QCOW2_WRITER_ZEROS_MAX,
-                sizeof(*batch->items));
+    batch->items = xcalloc(most, sizeof(*batch->items));
+    batch->runs = xcalloc(most, sizeof(*batch->runs));
     while (batch->spare_count < QCOW2_WRITER_SPARES)
         batch->spares[batch->spare_count++] =
             xaligned(NEWFILE_ALIGN, QCOW2_WRITER_STAGE);
@@ -109,6 +137,7 @@ qcow2_writer_batch_free(struct qcow2_writer_batch *batch)
     free(batch->packed);
     free(batch->tail);
     free(batch->items);
+    free(batch->runs);
     free(batch);
 }
 
@@ -152,6 +181,48 @@ add_zeros(struct qcow2_writer_batch *batch, uint64_t cluster, uint64_t count)
         .count = count,
         .kind = QCOW2_WRITER_KIND_ZERO,
     };
+}
+
+/* One more cluster of guest data; the batch stays within its bound. */
+static void
+add_cluster(struct qcow2_writer_batch *batch, const void *bytes, size_t length,
+            uint64_t offset, enum qcow2_writer_kind kind)
+{
+    size_t size = qcow2_writer_cluster_size(batch->writer);
+
+    assert(offset % size == 0 && offset < batch->writer->layout.size);
+    batch->encoded += size;
+    assert(batch->encoded <= QCOW2_WRITER_BATCH_MAX);
+    batch->items[batch->item_count++] = (struct qcow2_writer_item){
+        .cluster = offset / size,
+        .count = 1,
+        .bytes = bytes,
+        .length = (uint32_t)length,
+        .kind = kind,
+    };
+}
+
+void
+qcow2_writer_add_packed(struct qcow2_writer_batch *batch, const void *bytes,
+                        size_t length, uint64_t offset)
+{
+    size_t size = qcow2_writer_cluster_size(batch->writer);
+
+    assert(batch->writer->compress && length >= QCOW2_WRITER_PACKED_MIN(size) &&
+           length <= 2 * size);
+    add_cluster(batch, bytes, length, offset, QCOW2_WRITER_KIND_COMPRESSED);
+}
+
+void
+qcow2_writer_add_plain(struct qcow2_writer_batch *batch, const void *bytes,
+                       uint64_t offset)
+{
+    size_t size = qcow2_writer_cluster_size(batch->writer);
+
+    if (zeros_only(bytes, size))
+        add_zeros(batch, offset / size, 1);
+    else
+        add_cluster(batch, bytes, size, offset, QCOW2_WRITER_KIND_PLAIN);
 }
 
 static void
@@ -208,7 +279,7 @@ qcow2_writer_encode(struct qcow2_writer_batch *batch, const void *buffer,
         encode_cluster(batch, bytes, number++);
     if (length > 0) {
         if (batch->tail == NULL)
-            batch->tail = xmalloc(size);
+            batch->tail = xaligned(NEWFILE_ALIGN, MAX(size, NEWFILE_ALIGN));
         memcpy(batch->tail, bytes, length);
         memset(batch->tail + length, 0, size - length);
         encode_cluster(batch, batch->tail, number);
@@ -244,5 +315,13 @@ qcow2_writer_flush(struct qcow2_writer_batch *batch, struct error *err)
         batch->spares[batch->spare_count++] = full->bytes;
         batch->full_count--;
     }
+    for (size_t i = 0; i < batch->run_count; i++) {
+        const struct qcow2_writer_run *run = &batch->runs[i];
+
+        if (qcow2_writer_store(batch->writer, run->bytes, run->length,
+                               run->offset, err) < 0)
+            return -1;
+    }
+    batch->run_count = 0;
     return 0;
 }

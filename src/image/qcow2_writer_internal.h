@@ -122,6 +122,13 @@ struct qcow2_writer_full {
     uint64_t offset;
 };
 
+/* Plain clusters that go from the caller's memory to the file. */
+struct qcow2_writer_run {
+    const uint8_t *bytes; /* borrowed */
+    size_t length;
+    uint64_t offset;
+};
+
 /* An append of one batch fills each stream's stage at most once. */
 #define QCOW2_WRITER_SPARES 2u
 
@@ -139,6 +146,8 @@ struct qcow2_writer_batch {
     size_t spare_count;
     struct qcow2_writer_full fulls[QCOW2_WRITER_SPARES];
     size_t full_count;
+    struct qcow2_writer_run *runs; /* owned; as many as items */
+    size_t run_count;
 };
 
 /* Give a stage its place; write it, or leave that to the batch if not NULL. */

@@ -87,17 +87,19 @@ check_root(const char *root, struct error *err)
     return 0;
 }
 
+/* Names of files, each once. */
 static int
-check_chain(const struct repo_volume *volume, struct error *err)
+check_names(const struct uuid *names, size_t count, const char *what,
+            struct error *err)
 {
-    if (volume->chain_count == 0 || volume->chain_count > REPO_CHAIN_MAX)
-        return wrong(err, "a chain", "is empty or too long");
-    for (size_t i = 0; i < volume->chain_count; i++) {
-        if (!manifest_is_uuid(volume->chain[i].text))
-            return wrong(err, "a chain", "has a name that is no uuid");
+    if (count == 0 || count > REPO_CHAIN_MAX)
+        return wrong(err, what, "is empty or too long");
+    for (size_t i = 0; i < count; i++) {
+        if (!manifest_is_uuid(names[i].text))
+            return wrong(err, what, "has a name that is no uuid");
         for (size_t k = 0; k < i; k++) {
-            if (strcmp(volume->chain[i].text, volume->chain[k].text) == 0)
-                return wrong(err, "a chain", "has a file twice");
+            if (strcmp(names[i].text, names[k].text) == 0)
+                return wrong(err, what, "has a file twice");
         }
     }
     return 0;
@@ -117,7 +119,10 @@ check_volume(const struct repo_point *point, size_t n, bool finished,
     }
     if (volume->size > DIGEST_SIZE_MAX || volume->stored > INT64_MAX)
         return wrong(err, "a volume's size", "is absurd");
-    if (check_chain(volume, err) < 0 ||
+    if (check_names(volume->chain, volume->chain_count, "a chain", err) < 0 ||
+        (volume->indexes != NULL &&
+         check_names(volume->indexes, volume->chain_count, "a list of indexes",
+                     err) < 0) ||
         check_text(volume->target, MANIFEST_NAME_MAX, false, "a target", err) <
             0 ||
         check_text(volume->path, MANIFEST_TEXT_MAX, false, "a path", err) < 0 ||
@@ -225,13 +230,26 @@ set_number(json_t *object, const char *name, uint64_t number, bool *good)
         *good = false;
 }
 
+static void
+set_names(json_t *object, const char *name, const struct uuid *names,
+          size_t count, bool *good)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < count; i++) {
+        if (json_array_append_new(array, json_string(names[i].text)) < 0)
+            *good = false;
+    }
+    if (json_object_set_new(object, name, array) < 0)
+        *good = false;
+}
+
 static json_t *
 encode_volume(const struct repo_point *point, const struct repo_volume *volume,
               bool *good)
 {
     AUTO_FREE char *file = manifest_json_file(point, volume);
     json_t *object = json_object();
-    json_t *chain = json_array();
 
     set_text(object, "uuid", volume->volume.text, good);
     set_number(object, "device_id", volume->device_id, good);
@@ -241,13 +259,11 @@ encode_volume(const struct repo_point *point, const struct repo_volume *volume,
     set_number(object, "size", volume->size, good);
     set_number(object, "stored", volume->stored, good);
     set_text(object, "file", file, good);
-    for (size_t i = 0; i < volume->chain_count; i++) {
-        if (json_array_append_new(chain, json_string(volume->chain[i].text)) <
-            0)
-            *good = false;
-    }
-    if (json_object_set_new(object, "chain", chain) < 0 ||
-        json_object_set_new(object, "parent",
+    set_names(object, "chain", volume->chain, volume->chain_count, good);
+    if (volume->indexes != NULL)
+        set_names(object, "indexes", volume->indexes, volume->chain_count,
+                  good);
+    if (json_object_set_new(object, "parent",
                             volume->chain_count > 1
                                 ? json_string(volume->chain[1].text)
                                 : json_null()) < 0)

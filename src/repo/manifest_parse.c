@@ -97,31 +97,50 @@ get_choice(struct reader *reader, const char *name, const char *first,
     return 1;
 }
 
+/* A list of names of files; NULL when it is not right. */
+static struct uuid *
+get_names(struct reader *reader, const char *name, size_t *ret_count)
+{
+    const json_t *array = json_object_get(reader->object, name);
+    size_t count = json_array_size(array);
+    AUTO_FREE struct uuid *names = NULL;
+
+    if (!json_is_array(array) || count == 0 || count > REPO_CHAIN_MAX) {
+        complain(reader, name, "is missing, empty or too long");
+        return NULL;
+    }
+    names = xcalloc(count, sizeof(*names));
+    for (size_t i = 0; i < count; i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+
+        if (text == NULL || !manifest_is_uuid(text)) {
+            complain(reader, name, "has a name that is no uuid");
+            return NULL;
+        }
+        memcpy(names[i].text, text, UUID_TEXT_SIZE);
+    }
+    *ret_count = count;
+    return steal(&names);
+}
+
 static void
 get_chain(struct reader *reader, struct repo_volume *volume)
 {
-    const json_t *chain = json_object_get(reader->object, "chain");
     const char *parent = get_text(reader, "parent", false);
-    size_t count = json_array_size(chain);
+    size_t count = 0;
 
-    if (!json_is_array(chain) || count == 0 || count > REPO_CHAIN_MAX) {
-        complain(reader, "chain", "is missing, empty or too long");
-        return;
-    }
-    volume->chain = xcalloc(count, sizeof(*volume->chain));
+    volume->chain = get_names(reader, "chain", &count);
     volume->chain_count = count;
-    for (size_t i = 0; i < count; i++) {
-        const char *text = json_string_value(json_array_get(chain, i));
-
-        if (text == NULL || !manifest_is_uuid(text)) {
-            complain(reader, "chain", "has a name that is no uuid");
-            return;
-        }
-        memcpy(volume->chain[i].text, text, UUID_TEXT_SIZE);
-    }
+    if (volume->chain == NULL)
+        return;
     if ((parent != NULL) != (count > 1) ||
         (count > 1 && strcmp(parent, volume->chain[1].text) != 0))
         complain(reader, "parent", "contradicts the chain");
+    if (json_object_get(reader->object, "indexes") == NULL)
+        return;
+    volume->indexes = get_names(reader, "indexes", &count);
+    if (volume->indexes != NULL && count != volume->chain_count)
+        complain(reader, "indexes", "is not as long as the chain");
 }
 
 static int

@@ -7,6 +7,7 @@
  *     points/<vm uuid>/<point uuid>.json             manifest: the point is
  *     points/<vm uuid>/<point uuid>.stage            it is being made
  *     points/<vm uuid>/<point uuid>.removed          it is being removed
+ *     points/<vm uuid>/<point uuid>.fold...          it is being folded
  *     backups/<account>/<volume uuid>/<uuid>.qcow2   one file of a chain
  *     backups/<account>/<volume uuid>/<uuid>.idx     its digest index
  *
@@ -15,8 +16,9 @@
  * names is complete and durable.  A manifest lists the whole chain of each
  * volume, so nothing is ever learned from names inside image headers.
  *
- * Files never change once they are published.  A removed point's files stay
- * while another point's chain needs them.
+ * Files never change once they are published; a fold replaces a file, and who
+ * has the old one open goes on with it.  A removed point's files stay while
+ * another point's chain needs them.
  *
  * Threads:    a struct repo may be used by any number at once; stages by one.
  *             Making and removing points whose chains share a volume must not
@@ -57,14 +59,17 @@ struct repo_volume {
     struct uuid volume;
     uint32_t device_id;
     enum repo_volume_type type;
-    char *target;       /* "vda"; may be NULL */
-    char *path;         /* where it lay on primary storage; may be NULL */
-    uint64_t size;      /* of the guest's disk, bytes */
-    uint64_t stored;    /* that the file takes; set by publishing */
-    struct uuid *chain; /* owned; chain[0] is this point's own file */
-    size_t chain_count; /* 1 for a full */
+    char *target;         /* "vda"; may be NULL */
+    char *path;           /* where it lay on primary storage; may be NULL */
+    uint64_t size;        /* of the guest's disk, bytes */
+    uint64_t stored;      /* that the file takes; set by publishing */
+    struct uuid *chain;   /* owned; chain[0] is this point's own file */
+    size_t chain_count;   /* 1 for a full */
+    struct uuid *indexes; /* owned; names of the digest indexes of these files;
+                             NULL: as the files', which a fold changes */
     char root[DIGEST_ROOT_TEXT]; /* "" until the volume is done */
-    char *full_reason; /* why it is no incremental; NULL for incrementals */
+    char *full_reason; /* why it is a full, or an incremental for which all
+                          of the disk was read; else NULL */
 };
 
 /* For what this layer does not interpret: offering, quiesced, labels. */
@@ -113,6 +118,10 @@ void repo_point_add_detail(struct repo_point *point, const char *key,
 /* The value, or NULL. */
 const char *repo_point_detail(const struct repo_point *point, const char *key)
     NONNULL(1, 2);
+
+/* The name of the digest index of chain[link]. */
+const char *repo_volume_index(const struct repo_volume *volume, size_t link)
+    NONNULL(1);
 
 /* The volume of that uuid, or NULL. */
 const struct repo_volume *repo_point_volume(const struct repo_point *point,
@@ -230,6 +239,7 @@ struct repo_stage;
  * Returns:    the stage, or NULL with *err set to
  *               ERROR_INVALID   a field is missing or malformed;
  *               ERROR_CONFLICT  the point, or a file of it, exists already;
+ *               ERROR_BUSY      a fold of the machine's points is not settled;
  *               ERROR_NOT_FOUND a file of a parent chain is not there;
  *               ERROR_NO_SPACE, ERROR_IO.
  */
@@ -324,6 +334,7 @@ int repo_settle_point(const struct repo *repo, const char *vm,
 struct repo_settled {
     size_t stages;   /* undone */
     size_t removals; /* completed */
+    size_t folds;    /* completed or undone */
     size_t strays;   /* files that no manifest or marker explains; left */
 };
 
@@ -336,21 +347,87 @@ int repo_settle(const struct repo *repo, const char *const *keep,
                 size_t keep_count, struct repo_settled *ret_settled,
                 struct error *err) MUST_CHECK NONNULL(1, 4, 5);
 
+/* -- folding ------------------------------------------------------------ */
+
+struct repo_fold_options {
+    const struct copy_options *copy; /* threads, rate, progress */
+    bool verify; /* read all of the result before it counts */
+};
+
+struct repo_folded {
+    uint64_t moved;   /* clusters, byte for byte */
+    uint64_t plain;   /* copied, not compressed */
+    uint64_t encoded; /* encoded anew */
+    uint64_t stored;  /* bytes of the point's files now */
+    size_t points;    /* that rest on it and were told */
+    size_t kept;      /* files of the part that other points still need */
+    struct repo_removed removed;
+};
+
+/**
+ * repo_fold(repo, vm, point, oldest, options, ret_folded, err):
+ * Make one file, for each volume, of the part of the chain from the point's
+ * own file down to that of `oldest` (a uuid of the chain; NULL: to the end, a
+ * synthetic full).  The point keeps its name, its content and its root; so do
+ * all that rest on it.  Files that nobody needs any more go.  Images are
+ * folded as by fold_layers() and indexes as by fold_index(): no guest data is
+ * read, unless `verify` asks for it.
+ *
+ * What is promised: whatever was read before is read after, byte for byte.
+ * Damage that was there stays, and is found by repo_verify_point() as before;
+ * with `verify` a part that is damaged is not folded.
+ *
+ * Blocks:     as long as reading and writing what is stored takes.
+ * Durability: on 0 the fold survives a power cut.  At every moment all points
+ *             are there and restore, by qemu-img as well.  A fold that died
+ *             is undone or finished by repo_settle_point(), repo_settle(), or
+ *             whoever makes, folds or removes a point of the machine next.
+ * Returns:    0, or -1 with *err set to
+ *               ERROR_NOT_FOUND  there is no such point;
+ *               ERROR_INVALID    `oldest` is not in its chain;
+ *               ERROR_CONFLICT   nothing to fold; or a manifest of the machine
+ *                                cannot be read (named);
+ *               ERROR_BUSY       a point of the machine is being made (named);
+ *               ERROR_CORRUPT    what is stored is damaged (named);
+ *               ERROR_CANCELLED, ERROR_NO_SPACE, ERROR_IO.
+ */
+int repo_fold(const struct repo *repo, const char *vm, const char *point,
+              const char *oldest, const struct repo_fold_options *options,
+              struct repo_folded *ret_folded, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5, 6, 7);
+
+/* Finish or undo what a fold of the machine's points has left, which nobody is
+ * working on. */
+int repo_settle_folds(const struct repo *repo, const char *vm,
+                      struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 /* -- proving and restoring ---------------------------------------------- */
 
+/* A point whose chain has a damaged file. */
+struct repo_dependant {
+    struct uuid vm;
+    struct uuid point;
+    bool is_spared; /* newer layers of its own hide all that is damaged */
+};
+
+/* One damaged file. */
 struct repo_finding {
-    size_t volume;   /* index into point->volumes */
-    uint64_t offset; /* of the first wrong leaf, on the guest's disk */
-    uint64_t leaves; /* how many are wrong */
-    char *file;      /* owned; the file of the chain that holds the offset */
-    struct uuid *points; /* owned; every point whose chain has that file */
+    struct uuid volume;
+    struct uuid file_uuid;
+    char *file;          /* owned; the image's or the index's path */
+    bool is_index;       /* the index: content may be good, but is unproved */
+    uint64_t offset;     /* of the first wrong leaf, on the guest's disk */
+    uint64_t leaves;     /* how many are wrong, or unproved */
+    uint64_t unreadable; /* of them: could not be read at all */
+    char *why;           /* owned; "" or the first error */
+    struct repo_dependant *points; /* owned; every point whose chain has it */
     size_t point_count;
 };
 
 struct repo_verdict {
     bool good;
     uint64_t bytes;             /* read and compared */
-    struct repo_finding *wrong; /* owned; at most one for each volume */
+    struct repo_finding *wrong; /* owned; one for each damaged file */
     size_t wrong_count;
 };
 
@@ -364,12 +441,16 @@ void repo_verdict_release(struct repo_verdict *verdict) NONNULL(1);
 /**
  * repo_verify_point(repo, point, options, ret_verdict, err):
  * Read every volume of the point and compare it with its index, and the
- * index's root with the manifest.
+ * index's root with the manifest.  Damage does not end it: the rest is read
+ * too, and the verdict names each damaged file and what rests on it.
  *
- * Returns:    0 when all was read (ret_verdict says whether it is good), -1
- *             when it could not be: ERROR_NOT_FOUND (a file is missing),
- *             ERROR_CORRUPT (an image or index cannot be decoded), ERROR_IO,
- *             ERROR_CANCELLED.
+ * Only published files are read, and these never change: it may run beside
+ * anything.  If the point is removed meanwhile there is no verdict.
+ *
+ * Returns:    0 when all was tried (ret_verdict says whether it is good), -1
+ *             when there is no verdict: ERROR_NOT_FOUND (the point is not
+ *             there any more), ERROR_UNSUPPORTED, ERROR_CANCELLED, ERROR_IO
+ *             (the storage does not answer).
  */
 int repo_verify_point(const struct repo *repo, const struct repo_point *point,
                       const struct copy_options *options,

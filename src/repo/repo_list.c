@@ -241,9 +241,30 @@ repo_list_points(const struct repo *repo, const char *vm,
 /* -- who needs what ----------------------------------------------------- */
 
 static char *
-needed_key(const char *account, const char *volume, const char *uuid)
+needed_key(const char *account, const char *volume, const char *uuid,
+           const char *suffix)
 {
-    return xasprintf("%s/%s/%s", account, volume, uuid);
+    return xasprintf("%s/%s/%s%s", account, volume, uuid, suffix);
+}
+
+static void
+need_files(struct map *needed, const struct repo_point *point)
+{
+    for (size_t n = 0; n < point->volume_count; n++) {
+        const struct repo_volume *volume = &point->volumes[n];
+
+        for (size_t k = 0; k < volume->chain_count; k++) {
+            AUTO_FREE char *image =
+                needed_key(point->account, volume->volume.text,
+                           volume->chain[k].text, REPO_IMAGE);
+            AUTO_FREE char *index =
+                needed_key(point->account, volume->volume.text,
+                           repo_volume_index(volume, k), REPO_INDEX);
+
+            map_set(needed, image, needed);
+            map_set(needed, index, needed);
+        }
+    }
 }
 
 int
@@ -255,28 +276,16 @@ repo_collect_needed(const struct repo *repo, struct map *needed,
     if (list_entries(repo, NULL, true, &list, err) < 0)
         return -1;
     *ret_blocked = list.bad_count > 0 ? xstrdup(list.bad[0].reason) : NULL;
-    for (size_t i = 0; i < list.count; i++) {
-        const struct repo_point *point = list.points[i];
-
-        for (size_t n = 0; n < point->volume_count; n++) {
-            const struct repo_volume *volume = &point->volumes[n];
-
-            for (size_t k = 0; k < volume->chain_count; k++) {
-                AUTO_FREE char *key = needed_key(
-                    point->account, volume->volume.text, volume->chain[k].text);
-
-                map_set(needed, key, needed);
-            }
-        }
-    }
+    for (size_t i = 0; i < list.count; i++)
+        need_files(needed, list.points[i]);
     return 0;
 }
 
 bool
 repo_is_needed(const struct map *needed, const char *account,
-               const char *volume, const char *uuid)
+               const char *volume, const char *uuid, const char *suffix)
 {
-    AUTO_FREE char *key = needed_key(account, volume, uuid);
+    AUTO_FREE char *key = needed_key(account, volume, uuid, suffix);
 
     return map_find(needed, key) != NULL;
 }

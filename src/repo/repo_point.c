@@ -30,6 +30,7 @@ release_volume(struct repo_volume *volume)
     free(volume->target);
     free(volume->path);
     free(volume->chain);
+    free(volume->indexes);
     free(volume->full_reason);
 }
 
@@ -78,7 +79,20 @@ repo_point_add_volume(struct repo_point *point, const char *volume,
     added->chain[0] = point->uuid;
     if (below > 0)
         memcpy(added->chain + 1, parent->chain, below * sizeof(*added->chain));
+    if (below > 0 && parent->indexes != NULL) {
+        added->indexes = xcalloc(below + 1, sizeof(*added->indexes));
+        added->indexes[0] = point->uuid;
+        memcpy(added->indexes + 1, parent->indexes,
+               below * sizeof(*added->indexes));
+    }
     return added;
+}
+
+const char *
+repo_volume_index(const struct repo_volume *volume, size_t link)
+{
+    return volume->indexes != NULL ? volume->indexes[link].text
+                                   : volume->chain[link].text;
 }
 
 void

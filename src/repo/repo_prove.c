@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The content of points: open, prove, restore.
+ * The content of points: open, restore.  repo_verify.c proves it.
  *
  * A chain is opened by the uuids of the manifest; that the headers inside
  * agree is checked by blockdev_open_chain().
@@ -9,7 +9,6 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
-#include "image/qcow2.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,13 +28,13 @@ repo_index_path(const struct repo *repo, const struct repo_point *point,
                 const struct repo_volume *volume)
 {
     return repo_volume_file(repo, point->account, volume->volume.text,
-                            volume->chain[0].text, REPO_INDEX);
+                            repo_volume_index(volume, 0), REPO_INDEX);
 }
 
 struct blockdev *
-repo_open_volume(const struct repo *repo, const struct repo_point *point,
-                 const struct repo_volume *volume, unsigned flags,
-                 struct error *err)
+repo_open_chain(const struct repo *repo, const char *account,
+                const struct repo_volume *volume, unsigned flags,
+                struct error *err)
 {
     size_t count = volume->chain_count;
     char **paths = xcalloc(count, sizeof(*paths));
@@ -43,7 +42,7 @@ repo_open_volume(const struct repo *repo, const struct repo_point *point,
     struct blockdev *device;
 
     for (size_t i = 0; i < count; i++) {
-        paths[i] = repo_volume_file(repo, point->account, volume->volume.text,
+        paths[i] = repo_volume_file(repo, account, volume->volume.text,
                                     volume->chain[i].text, REPO_IMAGE);
         refs[i] = (struct image_ref){.path = paths[i], .format = IMAGE_QCOW2};
     }
@@ -51,6 +50,35 @@ repo_open_volume(const struct repo *repo, const struct repo_point *point,
     for (size_t i = 0; i < count; i++)
         free(paths[i]);
     free(paths);
+    return device;
+}
+
+struct blockdev *
+repo_open_volume(const struct repo *repo, const struct repo_point *point,
+                 const struct repo_volume *volume, unsigned flags,
+                 struct error *err)
+{
+    struct blockdev *device =
+        repo_open_chain(repo, point->account, volume, flags, err);
+    struct error ignored = ERROR_INIT;
+
+    if (device == NULL && err->code != ERROR_CORRUPT &&
+        err->code != ERROR_NOT_FOUND)
+        return NULL;
+    /* A fold may have been there first: what does the point say by now? */
+    for (unsigned step = 0; device == NULL && step < REPO_FOLD_WORDS; step++) {
+        AUTO_REPO_POINT struct repo_point *other =
+            repo_fold_other_word(repo, point, step);
+        const struct repo_volume *same =
+            other != NULL ? repo_point_volume(other, volume->volume.text)
+                          : NULL;
+
+        if (same != NULL && same->chain_count < volume->chain_count)
+            device =
+                repo_open_chain(repo, point->account, same, flags, &ignored);
+    }
+    if (device != NULL)
+        error_clear(err);
     return device;
 }
 
@@ -69,142 +97,6 @@ repo_open_index(const struct repo *repo, const struct repo_point *point,
         return NULL;
     }
     return steal(&index);
-}
-
-/* -- proving ------------------------------------------------------------ */
-
-void
-repo_verdict_release(struct repo_verdict *verdict)
-{
-    for (size_t i = 0; i < verdict->wrong_count; i++) {
-        free(verdict->wrong[i].file);
-        free(verdict->wrong[i].points);
-    }
-    free(verdict->wrong);
-    *verdict = (struct repo_verdict)REPO_VERDICT_INIT;
-}
-
-/* Which file of the chain holds the leaf at `offset`: the first that decides
- * any of it, else the last. */
-static int
-find_link(const struct repo *repo, const struct repo_point *point,
-          const struct repo_volume *volume, uint64_t offset, size_t *ret_link,
-          struct error *err)
-{
-    for (size_t i = 0; i + 1 < volume->chain_count; i++) {
-        AUTO_FREE char *path =
-            repo_volume_file(repo, point->account, volume->volume.text,
-                             volume->chain[i].text, REPO_IMAGE);
-        AUTO_EXTENTS struct extents decided = EXTENTS_INIT;
-
-        if (qcow2_allocated(path, &decided, err) < 0)
-            return -1;
-        for (uint64_t at = offset; at < offset + DIGEST_LEAF_SIZE; at += 512) {
-            if (extents_has(&decided, at)) {
-                *ret_link = i;
-                return 0;
-            }
-        }
-    }
-    *ret_link = volume->chain_count - 1;
-    return 0;
-}
-
-static bool
-rests_on(const struct repo_point *point, const char *account,
-         const char *volume, const char *uuid)
-{
-    const struct repo_volume *own = repo_point_volume(point, volume);
-
-    if (own == NULL || strcmp(point->account, account) != 0)
-        return false;
-    for (size_t i = 0; i < own->chain_count; i++) {
-        if (strcmp(own->chain[i].text, uuid) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int
-find_dependants(const struct repo *repo, const struct repo_point *point,
-                const struct repo_volume *volume, const char *uuid,
-                struct repo_finding *finding, struct error *err)
-{
-    AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
-
-    if (repo_list_points(repo, NULL, &list, err) < 0)
-        return -1;
-    finding->points = xcalloc(list.count + 1, sizeof(*finding->points));
-    for (size_t i = 0; i < list.count; i++) {
-        if (rests_on(list.points[i], point->account, volume->volume.text, uuid))
-            finding->points[finding->point_count++] = list.points[i]->uuid;
-    }
-    return 0;
-}
-
-static int
-add_finding(const struct repo *repo, const struct repo_point *point, size_t n,
-            const struct copy_mismatch *mismatch, struct repo_verdict *verdict,
-            struct error *err)
-{
-    const struct repo_volume *volume = &point->volumes[n];
-    struct repo_finding *finding = &verdict->wrong[verdict->wrong_count++];
-    size_t link = 0;
-
-    finding->volume = n;
-    finding->offset = mismatch->offset;
-    finding->leaves = mismatch->leaves;
-    if (find_link(repo, point, volume, mismatch->offset, &link, err) < 0)
-        return -1;
-    finding->file = repo_volume_file(repo, point->account, volume->volume.text,
-                                     volume->chain[link].text, REPO_IMAGE);
-    return find_dependants(repo, point, volume, volume->chain[link].text,
-                           finding, err);
-}
-
-static int
-verify_volume(const struct repo *repo, const struct repo_point *point, size_t n,
-              const struct copy_options *options, struct repo_verdict *verdict,
-              struct error *err)
-{
-    const struct repo_volume *volume = &point->volumes[n];
-    AUTO_DIGEST_INDEX struct digest_index *index =
-        repo_open_index(repo, point, volume, err);
-    AUTO_BLOCKDEV struct blockdev *device = NULL;
-    struct copy_mismatch mismatch = {.found = false};
-
-    if (index == NULL)
-        return -1;
-    device = repo_open_volume(repo, point, volume, 0, err);
-    if (device == NULL)
-        return -1;
-    if (fault_here("repo.verify"))
-        return error_set_errno(err, errno, "read '%s'", blockdev_name(device));
-    if (copy_verify(device, index, options, &mismatch, err) < 0)
-        return -1;
-    verdict->bytes += blockdev_size(device);
-    if (!mismatch.found)
-        return 0;
-    return add_finding(repo, point, n, &mismatch, verdict, err);
-}
-
-int
-repo_verify_point(const struct repo *repo, const struct repo_point *point,
-                  const struct copy_options *options,
-                  struct repo_verdict *ret_verdict, struct error *err)
-{
-    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
-
-    verdict.wrong = xcalloc(point->volume_count + 1, sizeof(*verdict.wrong));
-    for (size_t i = 0; i < point->volume_count; i++) {
-        if (verify_volume(repo, point, i, options, &verdict, err) < 0)
-            return error_prefix(err, "volume '%s'",
-                                point->volumes[i].volume.text);
-    }
-    verdict.good = verdict.wrong_count == 0;
-    *ret_verdict = verdict;
-    verdict = (struct repo_verdict)REPO_VERDICT_INIT;
-    return 0;
 }
 
 /* -- restoring ---------------------------------------------------------- */

@@ -106,14 +106,21 @@ unlink_chain(const struct repo *repo, const struct repo_point *point,
 {
     for (size_t i = 0; i < volume->chain_count; i++) {
         const char *uuid = volume->chain[i].text;
+        const char *index = repo_volume_index(volume, i);
 
-        if (repo_is_needed(needed, point->account, volume->volume.text, uuid)) {
+        if (repo_is_needed(needed, point->account, volume->volume.text, uuid,
+                           REPO_IMAGE)) {
             removed->kept++;
-            continue;
+        } else {
+            count_file(repo, point, volume, i, removed);
+            if (unlink_file(repo, point->account, volume->volume.text, uuid,
+                            REPO_IMAGE, err) < 0)
+                return -1;
         }
-        count_file(repo, point, volume, i, removed);
-        if (unlink_final(repo, point->account, volume->volume.text, uuid, err) <
-            0)
+        if (!repo_is_needed(needed, point->account, volume->volume.text, index,
+                            REPO_INDEX) &&
+            unlink_file(repo, point->account, volume->volume.text, index,
+                        REPO_INDEX, err) < 0)
             return -1;
     }
     return sync_volume(repo, point->account, volume->volume.text, err);
@@ -133,12 +140,12 @@ set_aside(const struct repo *repo, const char *vm, const char *point,
     return fd_sync_parent(bad, err);
 }
 
-/* There is a tombstone: finish. */
-static int
-finish_removal(const struct repo *repo, const char *vm, const char *uuid,
-               struct repo_removed *removed, struct error *err)
+int
+repo_finish_removal(const struct repo *repo, const char *vm, const char *uuid,
+                    const char *suffix, struct repo_removed *removed,
+                    struct error *err)
 {
-    AUTO_FREE char *tombstone = repo_point_file(repo, vm, uuid, REPO_TOMBSTONE);
+    AUTO_FREE char *tombstone = repo_point_file(repo, vm, uuid, suffix);
     AUTO_REPO_POINT struct repo_point *point =
         repo_read_file(tombstone, true, err);
     AUTO_MAP struct map *needed = map_new();
@@ -199,13 +206,17 @@ int
 repo_remove_point(const struct repo *repo, const char *vm, const char *point,
                   struct repo_removed *ret_removed, struct error *err)
 {
+    struct repo_removed folded = {.files = 0};
+
     *ret_removed = (struct repo_removed){.files = 0};
     if (repo_check_names(vm, point, err) < 0 ||
+        repo_fold_settle(repo, vm, &folded, err) < 0 ||
         bury_manifest(repo, vm, point, err) < 0)
         return -1;
     if (!has(repo, vm, point, REPO_TOMBSTONE))
         return 0;
-    return finish_removal(repo, vm, point, ret_removed, err);
+    return repo_finish_removal(repo, vm, point, REPO_TOMBSTONE, ret_removed,
+                               err);
 }
 
 /* -- stages ------------------------------------------------------------- */
@@ -304,11 +315,14 @@ repo_settle_point(const struct repo *repo, const char *vm, const char *point,
 
     if (repo_check_names(vm, point, err) < 0)
         return -1;
+    if (repo_fold_has_traces(repo, vm, point) &&
+        repo_fold_settle(repo, vm, &removed, err) < 0)
+        return -1;
     if (has(repo, vm, point, REPO_MARKER) &&
         finish_stage(repo, vm, point, err) < 0)
         return -1;
     if (has(repo, vm, point, REPO_TOMBSTONE) &&
-        finish_removal(repo, vm, point, &removed, err) < 0)
+        repo_finish_removal(repo, vm, point, REPO_TOMBSTONE, &removed, err) < 0)
         return -1;
     return has(repo, vm, point, REPO_MANIFEST) ? 1 : 0;
 }
@@ -350,6 +364,13 @@ settle_entry(const struct repo *repo, const struct repo_entry *entry,
         settled->removals++;
         return repo_settle_point(repo, vm, point, err) < 0 ? -1 : 0;
     }
+    /* Of those that rest on a folded point, the folded one's tells. */
+    if (strcmp(entry->suffix, REPO_FOLDING) == 0 ||
+        strcmp(entry->suffix, REPO_FOLD) == 0 ||
+        strcmp(entry->suffix, REPO_FOLDED) == 0) {
+        settled->folds += strcmp(entry->suffix, REPO_FOLDED) != 0;
+        return repo_settle_point(repo, vm, point, err) < 0 ? -1 : 0;
+    }
     /* Half-written manifests and markers. */
     if (!has_suffix(entry->suffix, ".tmp") &&
         !has_suffix(entry->suffix, REPO_PARTIAL))
@@ -371,11 +392,14 @@ count_stray(const char *name, void *context, struct error *err)
 {
     struct stray_search *search = context;
     char uuid[UUID_TEXT_SIZE] = "";
+    size_t length = MIN(strlen(name), sizeof(uuid) - 1);
+    bool is_index = strncmp(name + length, REPO_INDEX, strlen(REPO_INDEX)) == 0;
 
     (void)err;
-    memcpy(uuid, name, MIN(strlen(name), sizeof(uuid) - 1));
+    memcpy(uuid, name, length);
     search->count +=
-        !repo_is_needed(search->needed, search->account, search->volume, uuid);
+        !repo_is_needed(search->needed, search->account, search->volume, uuid,
+                        is_index ? REPO_INDEX : REPO_IMAGE);
     return 0;
 }
 

@@ -65,6 +65,16 @@ file_of(const struct repo_stage *stage, size_t n, size_t link,
 }
 
 static char *
+index_of(const struct repo_stage *stage, size_t n, size_t link)
+{
+    const struct repo_volume *volume = &stage->point->volumes[n];
+
+    return repo_volume_file(stage->repo, stage->point->account,
+                            volume->volume.text,
+                            repo_volume_index(volume, link), REPO_INDEX);
+}
+
+static char *
 mark_of(const struct repo_stage *stage, const char *suffix)
 {
     return repo_point_file(stage->repo, stage->point->vm.text,
@@ -81,7 +91,7 @@ name_volume(struct repo_stage *stage, size_t n)
     named->index = file_of(stage, n, 0, REPO_INDEX REPO_PARTIAL);
     if (volume->chain_count > 1) {
         named->backing = xasprintf("%s" REPO_IMAGE, volume->chain[1].text);
-        named->parent_index = file_of(stage, n, 1, REPO_INDEX);
+        named->parent_index = index_of(stage, n, 1);
     }
 }
 
@@ -180,21 +190,40 @@ check_files_are_new(const struct repo_stage *stage, size_t n, struct error *err)
 }
 
 static int
+check_there(const char *path, struct error *err)
+{
+    if (fd_exists(path))
+        return 0;
+    return error_set(err, ERROR_NOT_FOUND,
+                     "'%s', which the new point builds on, is missing", path);
+}
+
+static int
 check_parents(const struct repo_stage *stage, size_t n, struct error *err)
 {
     const struct repo_volume *volume = &stage->point->volumes[n];
 
     for (size_t i = 1; i < volume->chain_count; i++) {
         AUTO_FREE char *image = file_of(stage, n, i, REPO_IMAGE);
-        AUTO_FREE char *index = file_of(stage, n, i, REPO_INDEX);
-        const char *missing = !fd_exists(image) ? image : index;
+        AUTO_FREE char *index = index_of(stage, n, i);
 
-        if (!fd_exists(missing))
-            return error_set(err, ERROR_NOT_FOUND,
-                             "'%s', which the new point builds on, is missing",
-                             missing);
+        if (check_there(image, err) < 0 || check_there(index, err) < 0)
+            return -1;
     }
     return 0;
+}
+
+/* The parent's chain may be another one when that is finished. */
+static int
+check_no_fold(const struct repo_stage *stage, struct error *err)
+{
+    int open = repo_fold_is_open(stage->repo, stage->point->vm.text, err);
+
+    if (open > 0)
+        return error_set(err, ERROR_BUSY,
+                         "a fold of points of machine '%s' is not finished",
+                         stage->point->vm.text);
+    return open;
 }
 
 static int
@@ -245,7 +274,7 @@ repo_stage_begin(const struct repo *repo, struct repo_point **point,
             stage->point->type = REPO_INCREMENTAL;
     }
     if (manifest_check(stage->point, false, err) < 0 ||
-        check_point_is_new(stage, err) < 0)
+        check_no_fold(stage, err) < 0 || check_point_is_new(stage, err) < 0)
         return NULL;
     for (size_t i = 0; i < stage->point->volume_count; i++) {
         name_volume(stage, i);
@@ -287,13 +316,13 @@ static bool
 has_link(const struct repo_volume *volume, const char *uuid)
 {
     for (size_t i = 1; i < volume->chain_count; i++) {
-        if (strcmp(volume->chain[i].text, uuid) == 0)
+        if (strcmp(repo_volume_index(volume, i), uuid) == 0)
             return true;
     }
     return false;
 }
 
-/* The index is of this point and rests only on files of the chain. */
+/* The index is of this point and rests only on those that it says. */
 static int
 check_index(const struct repo_stage *stage, size_t n, const char *root,
             struct error *err)
@@ -308,7 +337,7 @@ check_index(const struct repo_stage *stage, size_t n, const char *root,
         return -1;
     if (strcmp(digest_index_root(index), root) != 0 ||
         digest_index_size(index) != volume->size ||
-        strcmp(digest_index_uuid(index), volume->chain[0].text) != 0)
+        strcmp(digest_index_uuid(index), repo_volume_index(volume, 0)) != 0)
         return error_set(err, ERROR_CORRUPT,
                          "'%s' is the index of something else", path);
     count = digest_index_references(index, &references);

@@ -121,9 +121,6 @@ static const char *const steps[] = {
     "create table operation (id @id, uuid @uuid, kind @text, "
     "vm_uuid @text, job_id @int, phase @text, payload @text, "
     "created @int);"
-    "create table step (id @id, "
-    "operation_id @int references operation, number @int, kind @text, "
-    "state @text, payload @text);"
     "create table event (id @id, uuid @uuid, type @text, level @text, "
     "state @text, description @text, account_id @int, domain_id @int, "
     "user_id @int, resource_type @text, resource_uuid @text, "
@@ -135,7 +132,6 @@ static const char *const steps[] = {
     "scope_id @int, value @text);"
     "create unique index user_api_key on \"user\" (api_key);"
     "create unique index configuration_key on configuration (name, scope, scope_id);"
-    "create unique index step_number on step (operation_id, number);"
     "create index account_domain on account (domain_id);"
     "create index user_account on \"user\" (account_id);"
     "create index vm_account on vm (account_id);"
@@ -155,6 +151,33 @@ static const char *const steps[] = {
     "create index operation_vm on operation (vm_uuid);"
     "create index event_created on event (created);"
     "create index usage_event_created on usage_event (created);",
+
+    /* 2: proving what is stored */
+    "alter table backup add column verify_status @text;"
+    "alter table backup add column verify_problem @text;"
+    "alter table backup add column verified @int;"
+    "create table scrub (id @id, uuid @uuid, "
+    "image_store_id @int references image_store, status @text, "
+    "position @text, position_offset @int, files_done @int, "
+    "files_total @int, bytes_done @int, bytes_total @int, findings @int, "
+    "problem @text, started @int, completed @int);",
+
+    /* 3: how much an account may have */
+    "create table resource_limit (id @id, account_id @int, domain_id @int, "
+    "type @int, max @int);"
+    "create unique index resource_limit_key on resource_limit "
+    "(account_id, domain_id, type);",
+
+    /* 4: VM snapshots with memory */
+    "alter table vm_snapshot add column memory_size @int;"
+    "alter table vm_snapshot add column memory_digest @text;"
+    "alter table vm_snapshot add column memory_pause_ms @int;",
+
+    /* 5: what may be done on each kind of hypervisor */
+    "create table hypervisor_capability (id @id, uuid @uuid, hypervisor @text, "
+    "vm_snapshot_enabled @int);"
+    "create unique index hypervisor_capability_key on hypervisor_capability "
+    "(hypervisor);",
 };
 /* clang-format on */
 

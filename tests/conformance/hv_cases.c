@@ -13,7 +13,9 @@
 #include "base/lock.h"
 #include "base/uuid.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 
 #define DISKS_MAX 4
 #define WAIT_MS 60000
@@ -299,6 +301,31 @@ defining_a_machine_from_its_own_xml_changes_nothing(void)
 }
 
 static void
+a_stopped_machine_is_forgotten_and_its_disks_stay(void)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_FREE char *before = NULL;
+    AUTO_FREE char *after = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(start());
+    CHECK(hv_undefine(bed->hv, bed->uuid, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    stop();
+    REQUIRE(hv_xml(bed->hv, bed->uuid, &before, &err) == 0);
+    CHECK_OK(hv_undefine(bed->hv, bed->uuid, &err), &err);
+    CHECK(hv_get(bed->hv, bed->uuid, &machine, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_undefine(bed->hv, bed->uuid, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK_OK(hv_define_xml(bed->hv, before, &err), &err);
+    CHECK_OK(hv_xml(bed->hv, bed->uuid, &after, &err), &err);
+    CHECK_TEXT(after, before);
+    CHECK(start());
+    stop();
+}
+
+static void
 a_machine_whose_image_is_missing_does_not_start(void)
 {
     AUTO_DISKS struct disks disks = {.count = 0};
@@ -397,6 +424,140 @@ a_snapshot_that_fails_switches_no_disk(void)
     CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, 1, false, &err) == -1);
     CHECK(err.code == ERROR_NOT_FOUND);
     stop();
+}
+
+/* -- memory ---------------------------------------------------------------- */
+
+/* A new empty file for a memory, NULL when it cannot be made. */
+static char *
+memory_file(void)
+{
+    struct uuid name;
+    char *path;
+    int fd;
+
+    uuid_new(&name);
+    path = xasprintf("%s/%s.memory", bed->directory, name.text);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && close(fd) == 0);
+    return path;
+}
+
+/* New overlays above what the disks had in `old`. */
+static bool
+make_overlays_above(struct disks *disks, const struct hv_machine *old)
+{
+    bool made = true;
+
+    for (size_t i = 0; i < disks->count; i++) {
+        struct uuid name;
+
+        uuid_new(&name);
+        free(disks->overlay[i]);
+        disks->overlay[i] = xasprintf("%s/%s.qcow2", bed->directory, name.text);
+        made =
+            made && oracle("qemu-img", "create", "-q", "-f", "qcow2", "-b",
+                           hv_machine_find_disk(old, disks->target[i])->source,
+                           "-F", "qcow2", disks->overlay[i]);
+        disks->change[i].path = disks->overlay[i];
+    }
+    return made;
+}
+
+static bool
+runs(void)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error err = ERROR_INIT;
+
+    return hv_get(bed->hv, bed->uuid, &machine, &err) == 0 &&
+           machine->state == HV_RUNNING;
+}
+
+static void
+a_machine_goes_on_from_its_saved_memory(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_FREE char *path = memory_file();
+    struct hv_memory memory = {.path = path, .timeout_ms = WAIT_MS};
+    struct error err = ERROR_INIT;
+    size_t before[DISKS_MAX];
+    struct stat about;
+
+    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
+    for (size_t i = 0; i < disks.count; i++)
+        before[i] = chain_length(disks.target[i]);
+    CHECK_OK(hv_snapshot_memory(bed->hv, bed->uuid, disks.change, disks.count,
+                                &memory, &err),
+             &err);
+    CHECK(runs());
+    CHECK(memory.pause_ms >= 0 && memory.pause_ms < WAIT_MS);
+    printf("# the guest stood still for %lld ms\n", (long long)memory.pause_ms);
+    CHECK(stat(path, &about) == 0 && (about.st_mode & 07777) == 0600);
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(disks.target[i], disks.overlay[i], before[i] + 1));
+    CHECK_OK(hv_check_memory(bed->hv, bed->uuid, path, &err), &err);
+    CHECK(hv_restore_memory(bed->hv, bed->uuid, path, disks.change, disks.count,
+                            &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    stop();
+    REQUIRE(make_overlays_above(&disks, disks.machine));
+    CHECK_OK(hv_restore_memory(bed->hv, bed->uuid, path, disks.change,
+                               disks.count, &err),
+             &err);
+    CHECK(runs());
+    CHECK_OK(
+        hv_define_disks(bed->hv, bed->uuid, disks.change, disks.count, &err),
+        &err);
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(disks.target[i], disks.overlay[i], before[i] + 1));
+    CHECK_OK(hv_check_memory(bed->hv, bed->uuid, path, &err), &err);
+    stop();
+    (void)unlink(path);
+}
+
+static void
+a_memory_that_is_not_whole_is_refused(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_FREE char *path = memory_file();
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks) && make_overlays(&disks));
+    CHECK(hv_check_memory(bed->hv, bed->uuid, path, &err) == -1);
+    CHECK(err.code == ERROR_CORRUPT);
+    CHECK(hv_restore_memory(bed->hv, bed->uuid, path, disks.change, disks.count,
+                            &err) == -1);
+    CHECK(err.code == ERROR_CORRUPT);
+    CHECK(!runs());
+    (void)unlink(path);
+}
+
+static void
+a_memory_snapshot_that_fails_switches_no_disk(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_FREE char *path = memory_file();
+    struct hv_memory memory = {.path = path, .timeout_ms = WAIT_MS};
+    struct error err = ERROR_INIT;
+
+    REQUIRE(find_disks(&disks) && make_overlays(&disks));
+    CHECK(hv_snapshot_memory(bed->hv, bed->uuid, disks.change, disks.count,
+                             &memory, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    REQUIRE(start());
+    REQUIRE(unlink(disks.overlay[disks.count - 1]) == 0);
+    CHECK(hv_snapshot_memory(bed->hv, bed->uuid, disks.change, disks.count,
+                             &memory, &err) == -1);
+    CHECK(err.code == ERROR_IO);
+    CHECK(runs());
+    for (size_t i = 0; i < disks.count; i++)
+        CHECK(views_agree(
+            disks.target[i],
+            hv_machine_find_disk(disks.machine, disks.target[i])->source,
+            chain_length(disks.target[i])));
+    stop();
+    (void)unlink(path);
 }
 
 /* -- block jobs ------------------------------------------------------------ */
@@ -628,6 +789,119 @@ start_with_agent(void)
     return start() && (bed->wait_for_agent == NULL || bed->wait_for_agent(bed));
 }
 
+/* -- disks that come, go and grow ---------------------------------------- */
+
+/* A new empty disk's path; the caller frees it. */
+static char *
+make_disk(void)
+{
+    struct uuid name;
+    char *path;
+
+    uuid_new(&name);
+    path = xasprintf("%s/%s.qcow2", bed->directory, name.text);
+    CHECK(oracle("qemu-img", "create", "-q", "-f", "qcow2", path, "1M"));
+    return path;
+}
+
+/* How many of the live and the inactive view have the disk. */
+static int
+views_with(const char *target)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    struct error err = ERROR_INIT;
+
+    if (hv_view(bed->hv, bed->uuid, target, &view, &err) < 0) {
+        CHECK(err.code == ERROR_NOT_FOUND);
+        return 0;
+    }
+    return (view.qemu_count > 0) + (view.inactive_top != NULL);
+}
+
+static void
+attach_and_detach(bool running)
+{
+    AUTO_FREE char *path = make_disk();
+    const struct hv_new_disk disk = {.target = "vdy",
+                                     .bus = "virtio",
+                                     .path = path,
+                                     .format = "qcow2",
+                                     .serial = "varve-disk"};
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(hv_attach_disk(bed->hv, bed->uuid, &disk, &err), &err);
+    CHECK(views_with("vdy") == (running ? 2 : 1));
+    CHECK(hv_attach_disk(bed->hv, bed->uuid, &disk, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    error_clear(&err);
+    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", WAIT_MS, &err), &err);
+    CHECK(views_with("vdy") == 0);
+    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", WAIT_MS, &err), &err);
+}
+
+static void
+a_disk_is_attached_to_a_stopped_machine_and_detached(void)
+{
+    attach_and_detach(false);
+}
+
+static void
+a_disk_is_attached_to_a_running_machine_and_detached(void)
+{
+    REQUIRE(bed->has_agent ? start_with_agent() : start());
+    attach_and_detach(true);
+    stop();
+}
+
+static void
+a_running_disk_grows(void)
+{
+    AUTO_DISKS struct disks disks = {.count = 0};
+    struct error err = ERROR_INIT;
+    uint64_t bytes = (uint64_t)8 << 30;
+
+    REQUIRE(find_disks(&disks));
+    CHECK(hv_resize(bed->hv, bed->uuid, disks.target[0], bytes, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    error_clear(&err);
+    REQUIRE(start() && make_overlays(&disks));
+    CHECK_OK(
+        hv_snapshot(bed->hv, bed->uuid, disks.change, disks.count, false, &err),
+        &err);
+    CHECK_OK(hv_resize(bed->hv, bed->uuid, disks.target[0], bytes, &err), &err);
+    CHECK(hv_resize(bed->hv, bed->uuid, "none", bytes, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    stop();
+    CHECK(oracle("sh", "-c",
+                 "qemu-img info \"$0\" | grep -q 'virtual size: 8 GiB'",
+                 disks.overlay[0]));
+}
+
+static void
+a_stopped_machine_gets_other_numbers(void)
+{
+    AUTO_HV_MACHINE struct hv_machine *before = NULL;
+    AUTO_HV_MACHINE struct hv_machine *after = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(hv_get(bed->hv, bed->uuid, &before, &err) == 0);
+    CHECK_OK(hv_set_compute(bed->hv, bed->uuid, before->vcpus + 1,
+                            before->memory_bytes + (16 << 20), &err),
+             &err);
+    REQUIRE(hv_get(bed->hv, bed->uuid, &after, &err) == 0);
+    CHECK(after->vcpus == before->vcpus + 1);
+    CHECK(after->memory_bytes == before->memory_bytes + (16 << 20));
+    CHECK(after->disk_count == before->disk_count);
+    REQUIRE(start());
+    CHECK(hv_set_compute(bed->hv, bed->uuid, 1, 0, &err) == -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    error_clear(&err);
+    stop();
+    CHECK_OK(hv_set_compute(bed->hv, bed->uuid, before->vcpus,
+                            before->memory_bytes, &err),
+             &err);
+}
+
 static void
 a_frozen_guest_is_seen_and_thawed(void)
 {
@@ -696,6 +970,9 @@ hv_cases_run(struct hv_bed *where)
     RUN(a_snapshot_switches_all_its_disks);
     RUN(a_snapshot_of_one_disk_leaves_the_others);
     RUN(a_snapshot_that_fails_switches_no_disk);
+    RUN(a_machine_goes_on_from_its_saved_memory);
+    RUN(a_memory_that_is_not_whole_is_refused);
+    RUN(a_memory_snapshot_that_fails_switches_no_disk);
     RUN(an_active_commit_becomes_ready_and_pivots);
     RUN(a_mid_chain_commit_ends_by_itself);
     RUN(an_aborted_job_leaves_the_chain);
@@ -703,10 +980,15 @@ hv_cases_run(struct hv_bed *where)
     RUN(waiting_without_a_job_says_that_there_is_none);
     RUN(a_job_dies_with_its_machine);
     RUN(events_tell_of_start_and_end);
+    RUN(a_disk_is_attached_to_a_stopped_machine_and_detached);
+    RUN(a_disk_is_attached_to_a_running_machine_and_detached);
+    RUN(a_running_disk_grows);
+    RUN(a_stopped_machine_gets_other_numbers);
     if (bed->has_agent) {
         RUN(a_frozen_guest_is_seen_and_thawed);
         RUN(a_quiesced_snapshot_leaves_the_guest_thawed);
         RUN(a_shutdown_waits_for_the_end);
     }
+    RUN(a_stopped_machine_is_forgotten_and_its_disks_stay);
     return check_done();
 }

@@ -8,6 +8,7 @@
 #include "base/strbuf.h"
 #include "check.h"
 #include "engine_rig.h"
+#include "hv/fake/hv_fake.h"
 
 static struct rig *rig;
 static struct api *api;
@@ -84,6 +85,63 @@ a_machine_that_libvirt_knows_is_listed(void)
     ask("command=listVolumes&virtualmachineid=" RIG_VM, &volumes);
     CHECK(answer_number(&volumes, "count") == 2);
     CHECK_TEXT(answer_text(&volumes, "volume.0.vmname"), "rig");
+    /* Nothing was done to it yet, and its disks' sizes are told. */
+    CHECK(answer_number(&volumes, "volume.0.size") == RIG_DISK_SIZE);
+    CHECK(answer_number(&volumes, "volume.1.size") == RIG_DISK_SIZE);
+}
+
+/* "target: reason" of the disks that are told, one a line. */
+static void
+told_disks(struct answer *answer, struct strbuf *text)
+{
+    size_t index;
+    json_t *disk;
+
+    json_array_foreach(answer_at(answer, "status.disk"), index, disk)
+    {
+        strbuf_addf(
+            text, "%s %s %s: %s\n",
+            json_string_value(json_object_get(disk, "virtualmachinename")),
+            json_string_value(json_object_get(disk, "target")),
+            json_string_value(json_object_get(disk, "device")),
+            json_string_value(json_object_get(disk, "reason")));
+    }
+}
+
+static void
+disks_that_cannot_be_kept_are_told_with_the_reason(void)
+{
+    static const char other[] = "9f1c2a34-1111-4222-8333-444455556666";
+    const struct hv_fake_disk disks[] = {
+        {.target = "sda", .path = "/nowhere/cd.iso", .device = HV_CDROM},
+        {.target = "sdb", .path = "/dev/null", .format = "raw"},
+        {.target = "sdc", .path = "/nowhere/gone.raw", .format = "raw"},
+        {.target = "sdd", .path = "/nowhere/x.vmdk", .format = "vmdk"},
+    };
+    AUTO_ANSWER struct answer plain = {0};
+    AUTO_ANSWER struct answer none = {0};
+    AUTO_ANSWER struct answer some = {0};
+    AUTO_STRBUF struct strbuf text = STRBUF_INIT;
+    struct error err = ERROR_INIT;
+
+    ask("command=getStatus", &plain);
+    CHECK(answer_at(&plain, "status.disk") == NULL);
+    ask("command=getStatus&examine=true", &none);
+    CHECK(json_array_size(answer_at(&none, "status.disk")) == 0);
+    CHECK(json_is_array(answer_at(&none, "status.disk")));
+    CHECK_OK(hv_fake_add_machine(rig->hv, other, "odd", disks,
+                                 ARRAY_SIZE(disks), &err),
+             &err);
+    ask("command=getStatus&examine=true", &some);
+    CHECK_OK(hv_fake_remove_machine(rig->hv, other, &err), &err);
+    told_disks(&some, &text);
+    CHECK(strstr(strbuf_text(&text), "odd sda cdrom: a CD-ROM\n") != NULL);
+    CHECK(strstr(strbuf_text(&text), "is no regular file") != NULL);
+    CHECK(strstr(strbuf_text(&text), "'/nowhere/gone.raw'") != NULL);
+    CHECK(strstr(strbuf_text(&text), "vmdk") != NULL);
+    CHECK(json_array_size(answer_at(&some, "status.disk")) == 4);
+    if (json_array_size(answer_at(&some, "status.disk")) != 4)
+        printf("# %s\n", strbuf_text(&text));
 }
 
 static void
@@ -167,7 +225,7 @@ a_snapshot_is_deleted_and_then_unknown(void)
     rig_forget(rig, snapshots[1]);
     refused(query, 431, "id");
     refused(list, 431, "id");
-    CHECK_OK(rig_check(rig, NULL, true, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
 }
 
 static void
@@ -214,7 +272,7 @@ a_backup_is_restored_when_the_snapshots_are_gone(void)
     rig_power(rig, false);
     done(restore, NULL);
     rig_go_back(rig, backup);
-    CHECK_OK(rig_check(rig, NULL, true, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
 }
 
 static void
@@ -280,6 +338,7 @@ main(void)
     rig = rig_new(2, 3, false);
     api = api_new(&(struct api_config){.engine = rig->engine, .version = "0"});
     RUN(a_machine_that_libvirt_knows_is_listed);
+    RUN(disks_that_cannot_be_kept_are_told_with_the_reason);
     RUN(power_is_switched);
     RUN(snapshots_are_taken_and_listed_as_a_tree);
     RUN(a_running_machine_is_not_reverted);

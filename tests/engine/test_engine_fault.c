@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every operation, with every fault point on its way failing, and with the
- * process killed at every one of them.
+ * process killed at every one of them, and killed again while it settles.
  *
- *     test_engine_fault [STRIDE]      every STRIDE-th point; 1 is all
+ *     test_engine_fault [STRIDE [NAME | PART/PARTS]]
  *
- * After each the engine starts again and settles; then all invariants hold
- * and the guest's disks read as before or as after the operation.
+ * Every STRIDE-th point is tried; 1 is all.
+ *
+ * After each the engine starts again and settles; then all invariants hold,
+ * and the operation was done or was not: its point is there and reads as it
+ * must or there is none, all disks went back or none did.  An operation that
+ * said that it was done was.
  */
 #include "check.h"
 #include "engine_rig.h"
@@ -14,6 +18,7 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "base/parse.h"
+#include "base/spawn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +27,7 @@
 #include <unistd.h>
 
 static uint64_t stride = 7;
+static uint64_t rekills; /* of the operation that is tried */
 
 /* What is prepared once for an operation, and the names that it needs. */
 struct scene {
@@ -35,8 +41,8 @@ struct operation {
     const char *name;
     void (*prepare)(struct scene *scene);
     int (*act)(struct scene *scene, struct error *err);
-    /* What the disks read as afterwards: this point, or NULL: unchanged. */
-    const char *(*after)(const struct scene *scene);
+    /* What it may have done when it did not say so. */
+    struct rig_outcome (*outcome)(const struct scene *scene);
 };
 
 static void
@@ -101,10 +107,69 @@ running_with_two_snapshots(struct scene *scene)
 }
 
 static void
+running_without_events(struct scene *scene)
+{
+    running_with_two_snapshots(scene);
+    rig_setting(scene->rig, "libvirt.events.enabled", "false");
+}
+
+static void
+running_with_b(struct scene *scene)
+{
+    running(scene);
+    take_snapshot(scene, scene->b);
+}
+
+static void
 stopped_with_two_snapshots(struct scene *scene)
 {
     running_with_two_snapshots(scene);
     rig_power(scene->rig, false);
+}
+
+/* Much above little, so that the merge goes backward. */
+static void
+stopped_with_much_above_little(struct scene *scene)
+{
+    running_with_two_snapshots(scene);
+    for (int i = 0; i < 40; i++)
+        rig_guest_write(scene->rig);
+    rig_power(scene->rig, false);
+}
+
+/* The branch rests on the layer whose parent's content is pulled into it. */
+static void
+stopped_with_a_branch_above_much(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    stopped_with_much_above_little(scene);
+    need(rig_snapshot(scene->rig, false, scene->c, &err), &err);
+    rig_learn(scene->rig, RIG_SNAPSHOT, scene->c);
+    need(rig_revert(scene->rig, scene->c, &err), &err);
+}
+
+/* Frozen layers get internal snapshots, so that only qemu-img can merge. */
+static void
+stopped_with_odd_layers(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+    AUTO_TREE struct tree *tree = NULL;
+
+    stopped_with_two_snapshots(scene);
+    need(tree_read(scene->rig->state, 1, &tree, &err), &err);
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct tree_volume *volume = &tree->volumes[i];
+
+        for (size_t k = 0; k < volume->layers.count; k++) {
+            const struct state_layer *layer = &volume->layers.items[k];
+            const char *const odd[] = {"qemu-img", "snapshot",  "-q", "-c",
+                                       "odd",      layer->path, NULL};
+
+            if (layer->id != volume->row.layer_id)
+                need(spawn_run(odd, 0, NULL, &err), &err);
+        }
+    }
 }
 
 static void
@@ -124,6 +189,45 @@ stopped_on_a_branch(struct scene *scene)
 }
 
 static void
+take_memory_snapshot(struct scene *scene, char *uuid)
+{
+    struct error err = ERROR_INIT;
+
+    need(rig_memory_snapshot(scene->rig, uuid, &err), &err);
+    rig_learn(scene->rig, RIG_SNAPSHOT, uuid);
+    write_some(scene->rig);
+}
+
+static void
+running_with_uefi(struct scene *scene)
+{
+    rig_add_nvram(scene->rig);
+    running(scene);
+}
+
+/* The memory of a, whose layers are merged with those below and above. */
+static void
+running_with_memory(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    running_with_uefi(scene);
+    take_snapshot(scene, scene->b);
+    take_memory_snapshot(scene, scene->a);
+    take_snapshot(scene, scene->c);
+    need(rig_delete_snapshot(scene->rig, scene->b, &err), &err);
+    rig_forget(scene->rig, scene->b);
+    take_snapshot(scene, scene->b);
+}
+
+static void
+stopped_with_memory(struct scene *scene)
+{
+    running_with_memory(scene);
+    rig_power(scene->rig, false);
+}
+
+static void
 running_with_a_backup(struct scene *scene)
 {
     running(scene);
@@ -137,6 +241,85 @@ stopped_with_three_backups(struct scene *scene)
     take_backup(scene, scene->b);
     take_backup(scene, scene->c);
     rig_power(scene->rig, false);
+}
+
+/* A point that only the model has: the disks as they will be. */
+#define WISHED "00000000-0000-4000-8000-00000000aaaa"
+
+static void
+wish(struct rig *rig, size_t volume, uint64_t size)
+{
+    struct rig_content now = {.disks = {NULL}};
+    uint8_t *grown = xcalloc(1, size);
+
+    rig_content_copy(&now, &rig->now);
+    if (rig->now.disks[volume] != NULL)
+        memcpy(grown, rig->now.disks[volume], rig->now.sizes[volume]);
+    free(rig->now.disks[volume]);
+    rig->now.disks[volume] = grown;
+    rig->now.sizes[volume] = size;
+    rig_learn(rig, RIG_WISH, WISHED);
+    rig_content_copy(&rig->now, &now);
+    rig_content_release(&now);
+}
+
+static void
+running_before_growth(struct scene *scene)
+{
+    running(scene);
+    take_snapshot(scene, scene->a);
+    rig_volume(scene->rig, 0, scene->b);
+    wish(scene->rig, 0, RIG_DISK_SIZE * 3);
+}
+
+static void
+stopped_before_growth(struct scene *scene)
+{
+    running_before_growth(scene);
+    rig_power(scene->rig, false);
+}
+
+static void
+running_with_a_new_volume(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    running(scene);
+    rig_setting(scene->rig, "backup.enable.attach.detach.of.volumes", "true");
+    need(rig_create_volume(scene->rig, scene->a, &err), &err);
+    wish(scene->rig, scene->rig->volumes, RIG_DISK_SIZE);
+}
+
+static void
+stopped_with_a_new_volume(struct scene *scene)
+{
+    running_with_a_new_volume(scene);
+    rig_power(scene->rig, false);
+}
+
+static void
+running_with_an_attached_volume(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    running_with_a_new_volume(scene);
+    need(rig_attach(scene->rig, scene->a, &err), &err);
+}
+
+static void
+stopped_with_an_attached_volume(struct scene *scene)
+{
+    running_with_an_attached_volume(scene);
+    rig_power(scene->rig, false);
+}
+
+static void
+stopped_with_a_detached_volume(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    stopped_with_an_attached_volume(scene);
+    need(rig_detach(scene->rig, scene->a, &err), &err);
 }
 
 /* -- operations
@@ -167,19 +350,13 @@ do_revert_a(struct scene *scene, struct error *err)
 static int
 do_delete_a(struct scene *scene, struct error *err)
 {
-    int result = rig_delete_snapshot(scene->rig, scene->a, err);
-
-    rig_forget(scene->rig, scene->a);
-    return result;
+    return rig_delete_snapshot(scene->rig, scene->a, err);
 }
 
 static int
 do_delete_b(struct scene *scene, struct error *err)
 {
-    int result = rig_delete_snapshot(scene->rig, scene->b, err);
-
-    rig_forget(scene->rig, scene->b);
-    return result;
+    return rig_delete_snapshot(scene->rig, scene->b, err);
 }
 
 static int
@@ -199,99 +376,218 @@ do_restore_a(struct scene *scene, struct error *err)
 static int
 do_delete_backup_a(struct scene *scene, struct error *err)
 {
-    int result = rig_delete_backup(scene->rig, scene->a, err);
-
-    rig_forget(scene->rig, scene->a);
-    return result;
+    return rig_delete_backup(scene->rig, scene->a, err);
 }
 
 static int
 do_delete_backup_c(struct scene *scene, struct error *err)
 {
-    int result = rig_delete_backup(scene->rig, scene->c, err);
-
-    rig_forget(scene->rig, scene->c);
-    return result;
+    return rig_delete_backup(scene->rig, scene->c, err);
 }
 
-static const char *
-unchanged(const struct scene *scene)
+static int
+do_grow_b(struct scene *scene, struct error *err)
+{
+    return rig_grow(scene->rig, scene->b, RIG_DISK_SIZE * 3, err);
+}
+
+static int
+do_attach_a(struct scene *scene, struct error *err)
+{
+    return rig_attach(scene->rig, scene->a, err);
+}
+
+static int
+do_detach_a(struct scene *scene, struct error *err)
+{
+    return rig_detach(scene->rig, scene->a, err);
+}
+
+static int
+do_delete_volume_a(struct scene *scene, struct error *err)
+{
+    return rig_delete_volume(scene->rig, scene->a, err);
+}
+
+static int
+do_destroy(struct scene *scene, struct error *err)
+{
+    return rig_destroy(scene->rig, false, err);
+}
+
+static int
+do_memory_snapshot(struct scene *scene, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    return rig_memory_snapshot(scene->rig, uuid, err);
+}
+
+static int
+do_revert_c(struct scene *scene, struct error *err)
+{
+    return rig_revert(scene->rig, scene->c, err);
+}
+
+/* -- what they may have done ------------------------------------------------
+ */
+
+static struct rig_outcome
+makes_snapshot(const struct scene *scene)
 {
     (void)scene;
-    return NULL;
+    return (struct rig_outcome){.makes_snapshot = true};
 }
 
-static const char *
-as_a(const struct scene *scene)
+static struct rig_outcome
+makes_backup(const struct scene *scene)
 {
-    return scene->a;
+    (void)scene;
+    return (struct rig_outcome){.makes_backup = true};
+}
+
+static struct rig_outcome
+goes_back_to_a(const struct scene *scene)
+{
+    return (struct rig_outcome){.goes_back = scene->a};
+}
+
+static struct rig_outcome
+goes_back_to_c(const struct scene *scene)
+{
+    return (struct rig_outcome){.goes_back = scene->c};
+}
+
+static struct rig_outcome
+as_wished(const struct scene *scene)
+{
+    (void)scene;
+    return (struct rig_outcome){.goes_back = WISHED};
+}
+
+static struct rig_outcome
+nothing(const struct scene *scene)
+{
+    (void)scene;
+    return (struct rig_outcome){.is_done = false};
+}
+
+static struct rig_outcome
+removes_a(const struct scene *scene)
+{
+    return (struct rig_outcome){.removes = scene->a};
+}
+
+static struct rig_outcome
+removes_b(const struct scene *scene)
+{
+    return (struct rig_outcome){.removes = scene->b};
+}
+
+static struct rig_outcome
+removes_c(const struct scene *scene)
+{
+    return (struct rig_outcome){.removes = scene->c};
 }
 
 static const struct operation operations[] = {
-    {"snapshot, running", running, do_snapshot, unchanged},
-    {"snapshot, running, quiesced", running, do_quiesced_snapshot, unchanged},
-    {"snapshot, stopped", stopped, do_snapshot, unchanged},
-    {"revert", stopped_with_two_snapshots, do_revert_a, as_a},
+    {"snapshot, running", running, do_snapshot, makes_snapshot},
+    {"snapshot, running, quiesced", running, do_quiesced_snapshot,
+     makes_snapshot},
+    {"snapshot, stopped", stopped, do_snapshot, makes_snapshot},
+    {"revert", stopped_with_two_snapshots, do_revert_a, goes_back_to_a},
     {"delete with a mid-chain merge, running", running_with_two_snapshots,
-     do_delete_a, unchanged},
+     do_delete_a, removes_a},
     {"delete with an active merge, running", running_with_two_snapshots,
-     do_delete_b, unchanged},
+     do_delete_b, removes_b},
+    {"delete with an active merge, without events", running_without_events,
+     do_delete_b, removes_b},
     {"delete with a merge, stopped", stopped_with_two_snapshots, do_delete_b,
-     unchanged},
+     removes_b},
+    {"delete with a merge backward", stopped_with_much_above_little,
+     do_delete_b, removes_b},
+    {"delete with a merge backward below others",
+     stopped_with_a_branch_above_much, do_delete_b, removes_b},
+    {"delete with a merge by qemu-img", stopped_with_odd_layers, do_delete_b,
+     removes_b},
     {"delete below a hidden snapshot", stopped_on_a_branch, do_delete_b,
-     unchanged},
-    {"full backup, running", running, do_backup, unchanged},
+     removes_b},
+    {"destroy a machine, running", running_with_b, do_destroy, removes_b},
+    {"grow a volume, running", running_before_growth, do_grow_b, as_wished},
+    {"grow a volume, stopped", stopped_before_growth, do_grow_b, as_wished},
+    {"attach a new volume, running", running_with_a_new_volume, do_attach_a,
+     as_wished},
+    {"attach a new volume, stopped", stopped_with_a_new_volume, do_attach_a,
+     as_wished},
+    {"detach a volume, running", running_with_an_attached_volume, do_detach_a,
+     as_wished},
+    {"detach a volume, stopped", stopped_with_an_attached_volume, do_detach_a,
+     as_wished},
+    {"delete a detached volume", stopped_with_a_detached_volume,
+     do_delete_volume_a, nothing},
+    {"snapshot with memory", running_with_uefi, do_memory_snapshot,
+     makes_snapshot},
+    {"revert to memory, running", running_with_memory, do_revert_a,
+     goes_back_to_a},
+    {"revert to memory, stopped", stopped_with_memory, do_revert_a,
+     goes_back_to_a},
+    {"revert to disks, running", running_with_memory, do_revert_c,
+     goes_back_to_c},
+    {"delete with memory", running_with_memory, do_delete_a, removes_a},
+    {"full backup, running", running, do_backup, makes_backup},
     {"incremental backup, running", running_with_a_backup, do_backup,
-     unchanged},
-    {"restore", stopped_with_three_backups, do_restore_a, as_a},
+     makes_backup},
+    {"restore", stopped_with_three_backups, do_restore_a, goes_back_to_a},
     {"delete the first backup", stopped_with_three_backups, do_delete_backup_a,
-     unchanged},
+     removes_a},
     {"delete the last backup", stopped_with_three_backups, do_delete_backup_c,
-     unchanged},
+     removes_c},
 };
 
 /* -- the loop
  * ------------------------------------------------------------------ */
 
+/* Look at everything; what an operation that failed left undone is done when
+ * asked again, and a job that had not begun is done now. */
+static int
+look(struct scene *scene, const struct rig_outcome *outcome, struct error *err)
+{
+    if (engine_drain(scene->rig->engine, err) < 0 ||
+        rig_learn_outcome(scene->rig, outcome, err) < 0)
+        return -1;
+    return rig_check(scene->rig, false, err);
+}
+
 static void
 after_restart(struct scene *scene, const struct operation *operation,
-              uint64_t nth, const char *how)
+              bool is_done, uint64_t nth, const char *how)
 {
-    const char *after = operation->after(scene);
-    const struct rig_point *point =
-        after != NULL ? rig_find(scene->rig, after) : NULL;
+    struct rig_outcome outcome = operation->outcome(scene);
+    AUTO_FREE char *fired = xstrdup_null(fault_fired_name());
     struct error err = ERROR_INIT;
     int result = rig_open(scene->rig, &err);
 
-    /* A job that was written down but had not begun is done now. */
+    outcome.is_done = is_done;
     if (result == 0)
-        result = engine_drain(scene->rig->engine, &err);
-    /* What an operation that failed left undone is done when asked again. */
-    if (result == 0 &&
-        rig_check(scene->rig, point != NULL ? &point->content : NULL, false,
-                  &err) < 0)
-        result = -1;
-    /* A libvirt that lost track of a running disk is set right by a stop. */
+        result = look(scene, &outcome, &err);
     if (result < 0 && scene->rig->engine != NULL &&
-        rig_is_running(scene->rig)) {
+        rig_needs_stop(scene->rig)) {
         rig_power(scene->rig, false);
         result = engine_settle(scene->rig->engine, &err);
         if (result == 0)
-            result =
-                rig_check(scene->rig, point != NULL ? &point->content : NULL,
-                          false, &err);
+            result = look(scene, &outcome, &err);
     }
     if (result < 0)
         printf("# %s, %s at point %llu (%s): %s\n", operation->name, how,
-               (unsigned long long)nth,
-               fault_fired_name() != NULL ? fault_fired_name() : "?",
+               (unsigned long long)nth, fired != NULL ? fired : "?",
                err.message);
     CHECK(result == 0);
     rig_close(scene->rig);
 }
 
-/* The model forgets and goes back with the scene. */
+/* The model goes back with the scene. */
 struct memory {
+    struct rig_content now;
     struct rig_point *points;
     size_t count;
 };
@@ -299,7 +595,8 @@ struct memory {
 static void
 remember(const struct rig *rig, struct memory *memory)
 {
-    memory->count = rig->point_count;
+    *memory = (struct memory){.count = rig->point_count};
+    rig_content_copy(&memory->now, &rig->now);
     memory->points = xcalloc(rig->point_count, sizeof(*memory->points));
     for (size_t i = 0; i < rig->point_count; i++) {
         memory->points[i].kind = rig->points[i].kind;
@@ -314,14 +611,10 @@ recall(struct rig *rig, const struct memory *memory)
     while (rig->point_count > 0)
         rig_forget(rig, rig->points[0].uuid);
     for (size_t i = 0; i < memory->count; i++) {
-        struct rig_content now = {{NULL}, {0}};
-
-        rig_content_copy(&now, &rig->now);
         rig_content_copy(&rig->now, &memory->points[i].content);
         rig_learn(rig, memory->points[i].kind, memory->points[i].uuid);
-        rig_content_copy(&rig->now, &now);
-        rig_content_release(&now);
     }
+    rig_content_copy(&rig->now, &memory->now);
 }
 
 static void
@@ -329,6 +622,7 @@ forget_memory(struct memory *memory)
 {
     for (size_t i = 0; i < memory->count; i++)
         rig_content_release(&memory->points[i].content);
+    rig_content_release(&memory->now);
     free(memory->points);
 }
 
@@ -347,41 +641,57 @@ fail_at(struct scene *scene, const struct operation *operation, uint64_t nth)
     rig_close(scene->rig);
     if (!fault_fired())
         CHECK(result == 0);
-    after_restart(scene, operation, nth, "failing");
+    after_restart(scene, operation, result == 0, nth, "failing");
     return fault_fired();
 }
 
-static bool
-kill_at(struct scene *scene, const struct operation *operation, uint64_t nth)
+/* What a child does until it is killed: the operation, or the start. */
+static int
+until_killed(struct scene *scene, int (*act)(struct scene *, struct error *),
+             uint64_t nth)
 {
     struct error err = ERROR_INIT;
     int status = 0;
     pid_t child;
 
-    rig_load(scene->rig);
     (void)fflush(stdout);
     child = fork();
     if (child == 0) {
-        if (rig_open(scene->rig, &err) < 0)
+        if (act != NULL && rig_open(scene->rig, &err) < 0)
             _exit(3);
         fault_arm("*", nth, FAULT_KILL);
-        (void)operation->act(scene, &err);
-        _exit(0);
+        if (act != NULL)
+            _exit(act(scene, &err) == 0 ? 0 : 1);
+        _exit(rig_open(scene->rig, &err) == 0 ? 0 : 1);
     }
-    if (waitpid(child, &status, 0) != child ||
-        (WIFEXITED(status) && WEXITSTATUS(status) != 0)) {
-        printf("# the child could not open the scene\n");
+    if (waitpid(child, &status, 0) != child)
+        return -1;
+    return status;
+}
+
+/* Killed at the nth point, and then at every `again`-th of settling. */
+static bool
+kill_at(struct scene *scene, const struct operation *operation, uint64_t nth,
+        uint64_t again)
+{
+    char how[64] = "killed";
+    int status;
+
+    rig_load(scene->rig);
+    status = until_killed(scene, operation->act, nth);
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+        printf("# the child did not do it without a fault\n");
         CHECK(false);
         return false;
     }
-    /* The model forgets what the operation was told to delete. */
-    if (operation->act == do_delete_a || operation->act == do_delete_backup_a)
-        rig_forget(scene->rig, scene->a);
-    if (operation->act == do_delete_b)
-        rig_forget(scene->rig, scene->b);
-    if (operation->act == do_delete_backup_c)
-        rig_forget(scene->rig, scene->c);
-    after_restart(scene, operation, nth, "killed");
+    for (uint64_t at = again; again > 0 && WIFSIGNALED(status); at += again) {
+        (void)snprintf(how, sizeof(how), "killed, and settling at %llu",
+                       (unsigned long long)at);
+        if (!WIFSIGNALED(until_killed(scene, NULL, at)))
+            break;
+        rekills++;
+    }
+    after_restart(scene, operation, !WIFSIGNALED(status), nth, how);
     return WIFSIGNALED(status);
 }
 
@@ -402,17 +712,40 @@ run_operation(const struct operation *operation)
         recall(scene.rig, &memory);
     }
     recall(scene.rig, &memory);
-    for (uint64_t nth = 1; kill_at(&scene, operation, nth); nth += stride) {
+    rekills = 0;
+    for (uint64_t nth = 1; kill_at(&scene, operation, nth, 0); nth += stride) {
         killed++;
         recall(scene.rig, &memory);
     }
-    printf("# %s: %llu failures, %llu kills\n", operation->name,
-           (unsigned long long)failed, (unsigned long long)killed);
+    recall(scene.rig, &memory);
+    /* Settling goes a little further each time before it dies again; after
+     * every sixth kill of an exhaustive run. */
+    for (uint64_t nth = 1;
+         kill_at(&scene, operation, nth, MIN(stride, UINT64_C(7)) + nth % 5);
+         nth += MAX(stride, UINT64_C(5)) + 1)
+        recall(scene.rig, &memory);
+    printf("# %s: %llu failures, %llu kills, %llu kills while settling\n",
+           operation->name, (unsigned long long)failed,
+           (unsigned long long)killed, (unsigned long long)rekills);
     printf("# count engine-faults %llu\n", (unsigned long long)failed);
     printf("# count engine-kills %llu\n", (unsigned long long)killed);
+    printf("# count engine-kills-while-settling %llu\n",
+           (unsigned long long)rekills);
     CHECK(failed > 0 && killed > 0);
     forget_memory(&memory);
     rig_free(scene.rig);
+}
+
+/* Is the i-th operation meant by NAME, or in part 2/3? */
+static bool
+is_chosen(size_t i, const char *which)
+{
+    unsigned part = 0;
+    unsigned parts = 0;
+
+    if (sscanf(which, "%u/%u", &part, &parts) == 2 && parts > 0)
+        return i % parts == part - 1;
+    return strcmp(which, operations[i].name) == 0;
 }
 
 int
@@ -427,7 +760,7 @@ main(int argc, char **argv)
     if (getenv("VARVE_TEST_ALL") != NULL)
         stride = 1;
     for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
-        if (argc > 2 && strcmp(argv[2], operations[i].name) != 0)
+        if (argc > 2 && !is_chosen(i, argv[2]))
             continue;
         check_failures = 0;
         run_operation(&operations[i]);

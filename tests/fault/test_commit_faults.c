@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a merge promises when it dies: the chain reads as before, the base has
- * leaked clusters at worst, and doing it again completes it.
+ * What a merge promises when it dies, in either direction: the chain reads as
+ * before, the file that it changes has leaked clusters at worst, and doing it
+ * again completes it.
  *
  * Three ways to die: the process is killed at any fault point; any single
  * call fails; the power goes at any moment, and of what was not synced any
@@ -21,52 +22,74 @@
 static struct scratch scratch;
 static bool exhaustive;
 
-/* -- a chain, and its base as it was ------------------------------------ */
+/* -- a chain, and the file that is changed as it was --------------------- */
 
 struct subject {
     struct image_chain chain;
-    char *base; /* owned; its bytes */
-    size_t base_size;
+    bool backward;       /* the top takes, else the base does */
+    const char *changed; /* "top" or "base" */
+    char *bytes;         /* owned; of that file */
+    size_t size;
 };
 
 static bool
-put_base_back(const struct subject *subject)
+put_back(const struct subject *subject)
 {
     struct error err = ERROR_INIT;
-    AUTO_CLOSE int fd = open("base", O_RDWR | O_CLOEXEC | O_TRUNC);
+    AUTO_CLOSE int fd = open(subject->changed, O_RDWR | O_CLOEXEC | O_TRUNC);
 
-    return fd >= 0 && fd_pwrite(fd, subject->base, subject->base_size, 0,
-                                "base", &err) == 0;
+    return fd >= 0 && fd_pwrite(fd, subject->bytes, subject->size, 0,
+                                subject->changed, &err) == 0;
 }
 
-/* A chain from a seed, "expected" beside it. */
+/* "expected" is what the chain reads as. */
 static bool
-subject_make(struct subject *subject, uint64_t seed)
+subject_keep(struct subject *subject, bool backward)
 {
     struct error err = ERROR_INIT;
 
+    subject->backward = backward;
+    subject->changed = backward ? "top" : "base";
+    subject->bytes = NULL;
+    return image_flatten("top", IMAGE_QCOW2, "expected") &&
+           fd_read_file(subject->changed, (size_t)64 << 20, &subject->bytes,
+                        &subject->size, &err) == 0;
+}
+
+/* The next chain from *seed on that can be merged so. */
+static bool
+subject_make(struct subject *subject, uint64_t *seed, bool backward)
+{
     image_chain_init(&subject->chain, &scratch);
-    subject->base = NULL;
-    if (image_chain_make(&subject->chain, seed) &&
-        image_flatten("top", IMAGE_QCOW2, "expected") &&
-        fd_read_file("base", (size_t)64 << 20, &subject->base,
-                     &subject->base_size, &err) == 0)
-        return true;
-    printf("# seed %llu\n", (unsigned long long)seed);
-    return false;
+    do {
+        if (!image_chain_make(&subject->chain, ++*seed))
+            return false;
+    } while (backward && subject->chain.made[0].cluster < 4096);
+    return subject_keep(subject, backward);
 }
 
 static void
 subject_release(struct subject *subject)
 {
     image_chain_release(&subject->chain);
-    free(subject->base);
+    free(subject->bytes);
 }
 
 static int
 merge(const struct subject *subject, struct error *err)
 {
-    return commit_layer(subject->chain.refs, subject->chain.count, NULL, err);
+    const struct image_chain *chain = &subject->chain;
+    enum commit_refusal refusal;
+
+    if (subject->backward)
+        return commit_pull(chain->refs, chain->count, NULL, &refusal, err);
+    return commit_layer(chain->refs, chain->count, NULL, &refusal, err);
+}
+
+static enum image_format
+changed_format(const struct subject *subject)
+{
+    return subject->chain.refs[subject->backward ? 0 : 1].format;
 }
 
 /* The chain reads as before, and a check finds leaks at worst. */
@@ -74,8 +97,21 @@ static bool
 is_unharmed(const struct subject *subject)
 {
     return image_is_same("top", IMAGE_QCOW2, "expected") &&
-           (subject->chain.refs[1].format == IMAGE_RAW ||
-            image_check("base") >= 0);
+           (changed_format(subject) == IMAGE_RAW ||
+            image_check(subject->changed) >= 0);
+}
+
+/* The file that takes holds everything, without the one that gives. */
+static bool
+is_merged(const struct subject *subject)
+{
+    bool result;
+
+    if (subject->backward && rename("base", "gone") < 0)
+        return false;
+    result =
+        image_is_same(subject->changed, changed_format(subject), "expected");
+    return result && (!subject->backward || rename("gone", "base") == 0);
 }
 
 /* Doing it again completes it. */
@@ -88,8 +124,7 @@ can_be_redone(const struct subject *subject)
         printf("# again: %s\n", err.message);
         return false;
     }
-    return image_is_same("base", subject->chain.refs[1].format, "expected") &&
-           is_unharmed(subject);
+    return is_merged(subject) && is_unharmed(subject);
 }
 
 /* How many fault points a merge passes. */
@@ -116,7 +151,7 @@ try_points(const struct subject *subject, uint64_t count, uint64_t sample,
 
     for (uint64_t n = 1; n <= count; n += step) {
         tried++;
-        if (!put_base_back(subject) || !try_one(subject, n)) {
+        if (!put_back(subject) || !try_one(subject, n)) {
             printf("# point %llu of %llu\n", (unsigned long long)n,
                    (unsigned long long)count);
             CHECK(false);
@@ -156,14 +191,13 @@ static bool
 try_failure(const struct subject *subject, uint64_t n)
 {
     struct error err = ERROR_INIT;
-    enum image_format format = subject->chain.refs[1].format;
     int result;
 
     fault_arm("*", n, FAULT_FAIL);
     result = merge(subject, &err);
     fault_disarm();
-    if (result == 0 && (!may_be_survived(fault_fired_name()) ||
-                        !image_is_same("base", format, "expected"))) {
+    if (result == 0 &&
+        (!may_be_survived(fault_fired_name()) || !is_merged(subject))) {
         printf("# '%s' is not told\n", fault_fired_name());
         return false;
     }
@@ -173,7 +207,7 @@ try_failure(const struct subject *subject, uint64_t n)
 static bool
 try_power_cut(const struct subject *subject, uint64_t moment)
 {
-    AUTO_CLOSE int fd = open("base", O_RDWR | O_CLOEXEC);
+    AUTO_CLOSE int fd = open(subject->changed, O_RDWR | O_CLOEXEC);
 
     return fd >= 0 && powercut_apply(fd, (size_t)moment, moment) &&
            is_unharmed(subject) && (moment % 3 != 0 || can_be_redone(subject));
@@ -201,8 +235,8 @@ try_worst_moments(const struct subject *subject, uint64_t sample)
         for (uint64_t luck = 1; luck <= 4; luck++) {
             AUTO_CLOSE int fd = -1;
 
-            CHECK(put_base_back(subject));
-            fd = open("base", O_RDWR | O_CLOEXEC);
+            CHECK(put_back(subject));
+            fd = open(subject->changed, O_RDWR | O_CLOEXEC);
             CHECK(powercut_apply(fd, i + 1, luck * 1000 + i));
             tried++;
             if (is_unharmed(subject) && (luck > 1 || can_be_redone(subject)))
@@ -218,19 +252,19 @@ try_worst_moments(const struct subject *subject, uint64_t sample)
 /* -- the tests ---------------------------------------------------------- */
 
 static void
-over_chains(uint64_t first, uint64_t sample, const char *counter,
+over_chains(uint64_t seed, uint64_t sample, bool backward, const char *counter,
             bool (*try_one)(const struct subject *subject, uint64_t n))
 {
     uint64_t chains = exhaustive ? 16 : 4;
     uint64_t tried = 0;
 
-    for (uint64_t seed = first; seed < first + chains; seed++) {
+    for (uint64_t i = 0; i < chains; i++) {
         struct subject subject;
         struct error err = ERROR_INIT;
         uint64_t count;
         int before = check_failures;
 
-        CHECK(subject_make(&subject, seed));
+        CHECK(subject_make(&subject, &seed, backward));
         if (try_one == try_power_cut) {
             powercut_start();
             CHECK_OK(merge(&subject, &err), &err);
@@ -255,19 +289,37 @@ over_chains(uint64_t first, uint64_t sample, const char *counter,
 static void
 a_kill_at_any_point_leaves_the_chain_as_it_was(void)
 {
-    over_chains(1, 8, "commit-kills", try_kill);
+    over_chains(1, 8, false, "commit-kills", try_kill);
 }
 
 static void
 any_single_failure_leaves_the_chain_as_it_was(void)
 {
-    over_chains(101, 8, "commit-failures", try_failure);
+    over_chains(101, 8, false, "commit-failures", try_failure);
 }
 
 static void
 a_power_cut_at_any_moment_leaves_the_chain_as_it_was(void)
 {
-    over_chains(201, 6, "commit-power-cuts", try_power_cut);
+    over_chains(201, 6, false, "commit-power-cuts", try_power_cut);
+}
+
+static void
+a_kill_while_pulling_leaves_the_chain_as_it_was(void)
+{
+    over_chains(301, 8, true, "pull-kills", try_kill);
+}
+
+static void
+any_single_failure_while_pulling_leaves_the_chain_as_it_was(void)
+{
+    over_chains(401, 8, true, "pull-failures", try_failure);
+}
+
+static void
+a_power_cut_while_pulling_leaves_the_chain_as_it_was(void)
+{
+    over_chains(501, 6, true, "pull-power-cuts", try_power_cut);
 }
 
 /*
@@ -294,9 +346,7 @@ moving_tables_survive_a_power_cut(void)
                    "-F", "qcow2", "top", "24M"));
     REQUIRE(oracle("qemu-io", "-f", "qcow2", "-c", "write -P 5 700k 20M", "-c",
                    "write -P 6 23M 1M", "top"));
-    REQUIRE(image_flatten("top", IMAGE_QCOW2, "expected"));
-    REQUIRE(fd_read_file("base", (size_t)64 << 20, &subject.base,
-                         &subject.base_size, &err) == 0);
+    REQUIRE(subject_keep(&subject, false));
     powercut_start();
     CHECK_OK(merge(&subject, &err), &err);
     powercut_stop();
@@ -316,6 +366,9 @@ main(void)
     RUN(a_kill_at_any_point_leaves_the_chain_as_it_was);
     RUN(any_single_failure_leaves_the_chain_as_it_was);
     RUN(a_power_cut_at_any_moment_leaves_the_chain_as_it_was);
+    RUN(a_kill_while_pulling_leaves_the_chain_as_it_was);
+    RUN(any_single_failure_while_pulling_leaves_the_chain_as_it_was);
+    RUN(a_power_cut_while_pulling_leaves_the_chain_as_it_was);
     RUN(moving_tables_survive_a_power_cut);
     scratch_leave(&scratch);
     return check_done();

@@ -2,11 +2,13 @@
 /*
  * What a repository promises when making or removing a point dies: after
  * settling, a point is there and restores right, or is gone with all its
- * files; and no other point is touched.
+ * files; and no other point is touched.  It dies by a kill, by a call that
+ * fails, or with the power, when whatever was not synced may be lost.
  */
 #include "check.h"
 #include "oracle.h"
 #include "points.h"
+#include "powercut_tree.h"
 
 #include "base/fault.h"
 
@@ -250,6 +252,71 @@ over_points(struct subject *subject, const char *counter)
     printf("# count %s %llu\n", counter, (unsigned long long)tried);
 }
 
+/* -- power cuts --------------------------------------------------------- */
+
+/* What the disk may hold when the power goes before the event `moment`. */
+static bool
+try_power_cut(struct subject *subject, size_t moment, uint64_t luck,
+              size_t before, size_t after)
+{
+    AUTO_FREE char *folder = scratch_file(&scratch, "repo");
+    AUTO_FREE char *inodes = scratch_file(&scratch, "inodes");
+    bool there;
+
+    if (!copy_repository() || !oracle("rm", "-rf", "inodes") ||
+        !oracle("mkdir", "inodes") || !tree_apply(folder, inodes, moment, luck))
+        return false;
+    /* What was reported good is good. */
+    if (moment == tree.events.count) {
+        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+
+        if (repo == NULL || !is_whole(subject, repo, &there) ||
+            there != (subject->remove == NULL))
+            return false;
+    }
+    return settles(subject, before, after);
+}
+
+static void
+over_power_cuts(struct subject *subject, const char *counter)
+{
+    AUTO_FREE char *folder = scratch_file(&scratch, "repo");
+    struct error err = ERROR_INIT;
+    size_t before;
+    size_t after;
+    size_t step;
+    uint64_t tried = 0;
+
+    CHECK(copy_repository());
+    before = count_files();
+    {
+        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+
+        tree_start(folder);
+        CHECK_OK(act(subject, repo, &err), &err);
+        tree_stop();
+    }
+    after = count_files();
+    step = exhaustive ? 1 : MAX(tree.events.count / 8, (size_t)1);
+    for (size_t moment = tree.events.count;; moment -= step) {
+        for (uint64_t luck = 0; luck < (exhaustive ? 5 : 2); luck++) {
+            tried++;
+            if (try_power_cut(subject, moment, luck, before, after))
+                continue;
+            printf("# moment %zu of %zu, luck %llu\n", moment,
+                   tree.events.count, (unsigned long long)luck);
+            CHECK(false);
+            return;
+        }
+        if (moment < step)
+            break;
+    }
+    printf("# count %s %llu\n", counter, (unsigned long long)tried);
+    tree_forget();
+}
+
+/* -- the tests ---------------------------------------------------------- */
+
 static struct subject subject;
 
 static void
@@ -273,6 +340,22 @@ removing_a_needed_point_leaves_its_files(void)
     over_points(&subject, "repo-remove");
 }
 
+static void
+a_power_cut_while_making_a_point_loses_nothing(void)
+{
+    subject.remove = NULL;
+    over_power_cuts(&subject, "repo-power-cuts");
+}
+
+static void
+a_power_cut_while_removing_a_point_loses_no_other(void)
+{
+    subject.remove = subject.points.made[2].uuid.text;
+    over_power_cuts(&subject, "repo-power-cuts");
+    subject.remove = subject.points.made[1].uuid.text;
+    over_power_cuts(&subject, "repo-power-cuts");
+}
+
 int
 main(void)
 {
@@ -283,6 +366,8 @@ main(void)
     RUN(making_a_point_is_all_or_nothing);
     RUN(removing_the_last_point_is_all_or_nothing);
     RUN(removing_a_needed_point_leaves_its_files);
+    RUN(a_power_cut_while_making_a_point_loses_nothing);
+    RUN(a_power_cut_while_removing_a_point_loses_no_other);
     points_release(&subject.points);
     scratch_leave(&scratch);
     return check_done();

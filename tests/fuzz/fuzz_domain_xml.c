@@ -49,7 +49,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     xml = xstrndup((const char *)bytes, length);
     if (domain_xml_parse(xml, &machine, &err) < 0)
         return 0;
-    if (domain_xml_snapshot(machine, NULL, 0, &snapshot, &err) < 0)
+    if (domain_xml_snapshot(machine, NULL, 0, NULL, &snapshot, &err) < 0)
         abort();
     if (machine->disk_count > 0)
         change_first(xml, machine);

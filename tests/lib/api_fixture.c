@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_fixture.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/accounts.h"
@@ -220,7 +221,15 @@ add_history(struct state_tx *tx, size_t i)
                   .user_id = owners[i].account_id,
                   .resource_type = xstrdup("VmSnapshot"),
                   .resource_uuid = make_id(FIXTURE_SNAPSHOT, i + 1),
-                  .created = CREATED);
+                  .created = CREATED) &&
+           (i > 0 ||
+            INSERT(hypervisor_capability, .uuid = make_id(FIXTURE_EVENT, 100),
+                   .hypervisor = xstrdup("KVM"), .vm_snapshot_enabled = 1)) &&
+           INSERT(usage_event, .type = xstrdup("VMSNAPSHOT.CREATE"),
+                  .account_id = owners[i].account_id, .zone_id = 1,
+                  .resource_uuid = make_id(FIXTURE_SNAPSHOT, i + 1),
+                  .resource_name = xstrdup("s"), .size = 1 << 20,
+                  .virtual_size = 1 << 30, .created = CREATED);
 }
 
 static bool
@@ -261,6 +270,7 @@ fill(struct state *state)
 bool
 fixture_start(struct fixture *fixture, struct hv *hv)
 {
+    AUTO_FREE char *hook = NULL;
     AUTO_FREE char *path = NULL;
     struct error err = ERROR_INIT;
 
@@ -278,11 +288,15 @@ fixture_start(struct fixture *fixture, struct hv *hv)
         return false;
     }
     fixture->engine = engine_double_new(fixture->state, hv);
+    hook = xasprintf("%s/hook", fixture->directory);
+    if (fd_replace_file(hook, fixture->directory, strlen(fixture->directory),
+                        0700, &err) < 0)
+        return false;
     fixture->api = api_new(&(struct api_config){
         .engine = fixture->engine,
         .version = "1.2.3",
         .hold_dir = fixture->directory,
-        .hook = "/proc/self/exe",
+        .hook = hook,
     });
     return fill(fixture->state);
 }
@@ -291,7 +305,7 @@ void
 fixture_stop(struct fixture *fixture)
 {
     static const char *const names[] = {"state.db", "state.db-wal",
-                                        "state.db-shm"};
+                                        "state.db-shm", "hook"};
 
     api_free(fixture->api);
     engine_free(fixture->engine);

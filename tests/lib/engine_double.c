@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "base/vec.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
 
@@ -134,6 +135,7 @@ end(struct engine *engine, struct ticket *ret_ticket, struct error *err)
     }
 FIND(vm, vm)
 FIND(vm_snapshot, vm_snapshot)
+FIND(volume, volume)
 FIND(backup, backup)
 FIND(offering, backup_offering)
 
@@ -185,6 +187,27 @@ find_job(struct engine *engine, const struct caller *caller, const char *uuid,
     return 0;
 }
 
+void
+engine_findings_release(struct engine_findings *list)
+{
+    vec_release(list);
+}
+
+int
+engine_examine_disks(struct engine *engine, struct engine_findings *ret_list,
+                     struct error *err)
+{
+    static char name[] = "web1", target[] = "sda", reason[] = "a CD-ROM";
+    struct engine_finding found = {
+        .vm_name = name, .target = target, .device = "cdrom", .reason = reason};
+
+    (void)engine;
+    (void)err;
+    *ret_list = (struct engine_findings)VEC_INIT;
+    vec_push(ret_list, found);
+    return 0;
+}
+
 /* -- requests ------------------------------------------------------------ */
 
 /* Requests that name one object. */
@@ -203,27 +226,124 @@ SIMPLE(vm_start, vm)
 SIMPLE(vm_reboot, vm)
 SIMPLE(vm_release, vm)
 SIMPLE(vm_settle, vm)
-SIMPLE(vm_snapshot_revert, vm_snapshot)
+SIMPLE(volume_detach, volume)
+SIMPLE(volume_delete, volume)
 SIMPLE(vm_snapshot_delete, vm_snapshot)
 SIMPLE(backup_restore, backup)
 SIMPLE(backup_verify, backup)
 
-/* And those with "forced". */
-#define FORCED(function, argument)                                             \
+int
+request_backup_fold(struct engine *engine, const struct caller *caller,
+                    const struct request_fold *args, struct ticket *ret_ticket,
+                    struct error *err)
+{
+    note(engine, "backup_fold", caller);
+    note_text(engine, "backup", args->backup);
+    note_text(engine, "oldest", args->oldest);
+    note_flag(engine, "verify", args->verify);
+    if (find_backup(engine, caller, args->backup, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_scrub(struct engine *engine, const struct caller *caller,
+              const char *image_store, struct ticket *ret_ticket,
+              struct error *err)
+{
+    note(engine, "scrub", caller);
+    note_text(engine, "image_store", image_store);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_self_test(struct engine *engine, const struct caller *caller,
+                  struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "self_test", caller);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_vm_destroy(struct engine *engine, const struct caller *caller,
+                   const char *vm, bool expunge, struct ticket *ret_ticket,
+                   struct error *err)
+{
+    note(engine, "vm_destroy", caller);
+    note_text(engine, "vm", vm);
+    note_flag(engine, "expunge", expunge);
+    if (find_vm(engine, caller, vm, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_vm_recover(struct engine *engine, const struct caller *caller,
+                   const char *vm, struct error *err)
+{
+    note(engine, "vm_recover", caller);
+    note_text(engine, "vm", vm);
+    if (find_vm(engine, caller, vm, err) < 0)
+        return -1;
+    return end(engine, NULL, err);
+}
+
+int
+request_volume_create(struct engine *engine, const struct caller *caller,
+                      const struct request_volume *args,
+                      struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "volume_create", caller);
+    note_text(engine, "name", args->name);
+    strbuf_addf(&engine->last, " size=%llu", (unsigned long long)args->size);
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_volume_attach(struct engine *engine, const struct caller *caller,
+                      const char *volume, const char *vm, int64_t device_id,
+                      struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "volume_attach", caller);
+    note_text(engine, "volume", volume);
+    note_text(engine, "vm", vm);
+    strbuf_addf(&engine->last, " device=%lld", (long long)device_id);
+    if (find_volume(engine, caller, volume, err) < 0 ||
+        find_vm(engine, caller, vm, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_volume_resize(struct engine *engine, const struct caller *caller,
+                      const char *volume, uint64_t size,
+                      struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "volume_resize", caller);
+    note_text(engine, "volume", volume);
+    strbuf_addf(&engine->last, " size=%llu", (unsigned long long)size);
+    if (find_volume(engine, caller, volume, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+/* And those with a flag. */
+#define FLAGGED(function, argument, flag)                                      \
     int request_##function(struct engine *engine, const struct caller *caller, \
-                           const char *argument, bool forced,                  \
+                           const char *argument, bool flag,                    \
                            struct ticket *ret_ticket, struct error *err)       \
     {                                                                          \
         note(engine, #function, caller);                                       \
         note_text(engine, #argument, argument);                                \
-        note_flag(engine, "forced", forced);                                   \
+        note_flag(engine, #flag, flag);                                        \
         if (find_##argument(engine, caller, argument, err) < 0)                \
             return -1;                                                         \
         return end(engine, ret_ticket, err);                                   \
     }
-FORCED(vm_stop, vm)
-FORCED(offering_remove, vm)
-FORCED(backup_delete, backup)
+FLAGGED(vm_stop, vm, forced)
+FLAGGED(vm_snapshot_revert, vm_snapshot, change_power)
+FLAGGED(offering_remove, vm, forced)
+FLAGGED(backup_delete, backup, forced)
 
 /* And those that are done at once. */
 #define AT_ONCE(function, argument)                                            \
@@ -320,4 +440,10 @@ request_backup_create(struct engine *engine, const struct caller *caller,
     if (find_vm(engine, caller, args->vm, err) < 0)
         return -1;
     return end(engine, ret_ticket, err);
+}
+
+void
+engine_settings_changed(struct engine *engine)
+{
+    (void)engine;
 }

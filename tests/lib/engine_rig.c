@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine_rig.h"
+#include "engine_rig_internal.h"
 
 #include "base/fd.h"
 #include "base/memory.h"
@@ -8,6 +8,7 @@
 #include "engine/accounts.h"
 #include "engine/bootstrap.h"
 #include "engine/job.h"
+#include "engine/settings.h"
 #include "hv/fake/hv_fake.h"
 #include "image/commit.h"
 #include "image/qcow2.h"
@@ -18,8 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void
-must(int result, const struct error *err, const char *what)
+void
+rig_must(int result, const struct error *err, const char *what)
 {
     if (result == 0)
         return;
@@ -27,71 +28,20 @@ must(int result, const struct error *err, const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* -- who touches the images ------------------------------------------------ */
-
-static void
-to_refs(const struct hv_fake_layer *layers, size_t count,
-        struct image_ref *refs)
-{
-    for (size_t i = 0; i < count; i++)
-        refs[i] = (struct image_ref){.path = layers[i].path,
-                                     .format = layers[i].raw ? IMAGE_RAW
-                                                             : IMAGE_QCOW2};
-}
-
-static int
-write_layer(const struct hv_fake_layer *layers, size_t count,
-            const void *buffer, uint64_t offset, size_t length,
-            struct error *err)
-{
-    AUTO_FREE struct image_ref *refs = xcalloc(count, sizeof(*refs));
-
-    to_refs(layers, count, refs);
-    return commit_write(refs, count, buffer, offset, length, err);
-}
-
-/* The chain below `base` is what its own headers say: we wrote them. */
-static int
-commit_into(const struct hv_fake_layer *top, const struct hv_fake_layer *base,
-            struct error *err)
-{
-    struct image_ref refs[64];
-    char *owned[64] = {NULL};
-    size_t count = 2;
-    int result;
-
-    refs[0] = (struct image_ref){.path = top->path, .format = IMAGE_QCOW2};
-    refs[1] = (struct image_ref){.path = base->path,
-                                 .format = base->raw ? IMAGE_RAW : IMAGE_QCOW2};
-    while (refs[count - 1].format == IMAGE_QCOW2 && count < 64) {
-        AUTO_FREE struct qcow2_info *info = xcalloc(1, sizeof(*info));
-
-        if (qcow2_read_info(refs[count - 1].path, info, err) < 0)
-            return -1;
-        if (!info->has_backing)
-            break;
-        owned[count] =
-            path_resolve_backing(refs[count - 1].path, info->backing_name);
-        refs[count] = (struct image_ref){
-            .path = owned[count],
-            .format = strcmp(info->backing_format, "raw") == 0 ? IMAGE_RAW
-                                                               : IMAGE_QCOW2};
-        count++;
-    }
-    result = commit_layer(refs, count, NULL, err);
-    for (size_t i = 0; i < 64; i++)
-        free(owned[i]);
-    return result;
-}
-
-static int
-rebase(const char *path, const struct hv_fake_layer *base, struct error *err)
-{
-    return qcow2_rebase_unsafe(path, base->path,
-                               base->raw ? IMAGE_RAW : IMAGE_QCOW2, err);
-}
-
 /* -- life ------------------------------------------------------------------ */
+
+int64_t
+rig_vm_id(struct rig *rig)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", rig->vm)};
+    AUTO_STATE(vm) row = {0};
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+
+    if (tx == NULL || state_vm_find(tx, where, 1, &row, &err) <= 0)
+        rig_must(-1, &err, "the machine's row");
+    return row.id;
+}
 
 static char *
 in_work(struct rig *rig, const char *name)
@@ -108,30 +58,36 @@ rig_open(struct rig *rig, struct error *err)
     AUTO_FREE char *repository = in_work(rig, "repository");
     AUTO_FREE char *hold = in_work(rig, "state/hold");
     struct engine_config config = {.state_dir = state_dir,
-                                   .repository = repository};
+                                   .repository = repository,
+                                   .workers = rig->workers};
 
     rig->state = state_open(database, err);
     rig->hv = rig->state != NULL ? hv_fake_open(machines, err) : NULL;
     if (rig->hv == NULL)
         return -1;
-    hv_fake_set_writer(rig->hv, write_layer);
-    hv_fake_set_committer(rig->hv, commit_into);
-    hv_fake_set_rebaser(rig->hv, rebase);
+    rig_attach_images(rig->hv);
     hv_fake_set_hold_directory(rig->hv, hold);
     config.state = rig->state;
     config.hv = rig->hv;
     rig->engine = engine_new(&config, err);
     if (rig->engine == NULL)
         return -1;
-    return engine_resume(rig->engine, err);
+    if (rig->workers == 0)
+        return engine_resume(rig->engine, err);
+    rig->watch = watch_start(rig->engine, rig->hv, err);
+    return rig->watch != NULL ? engine_start(rig->engine, err) : -1;
 }
 
 void
 rig_close(struct rig *rig)
 {
+    watch_stop(rig->watch);
+    if (rig->engine != NULL)
+        engine_stop(rig->engine);
     engine_free(rig->engine);
     hv_free(rig->hv);
     state_close(rig->state);
+    rig->watch = NULL;
     rig->engine = NULL;
     rig->hv = NULL;
     rig->state = NULL;
@@ -144,8 +100,8 @@ copy_tree(const char *from, const char *to)
     const char *const copy[] = {"cp", "-a", from, to, NULL};
     struct error err = ERROR_INIT;
 
-    must(spawn_run(remove, 0, NULL, &err), &err, "rm");
-    must(spawn_run(copy, 0, NULL, &err), &err, "cp");
+    rig_must(spawn_run(remove, 0, NULL, &err), &err, "rm");
+    rig_must(spawn_run(copy, 0, NULL, &err), &err, "cp");
 }
 
 void
@@ -169,9 +125,22 @@ rig_load(struct rig *rig)
 static void
 make_image(const char *path, const char *backing, struct error *err)
 {
-    must(qcow2_create_overlay(path, RIG_DISK_SIZE, backing, IMAGE_QCOW2, NULL,
-                              err),
-         err, path);
+    rig_must(qcow2_create_overlay(path, RIG_DISK_SIZE, backing, IMAGE_QCOW2,
+                                  NULL, err),
+             err, path);
+}
+
+/* From now on this file must never change. */
+static void
+keep_fixed(struct rig *rig, const char *path)
+{
+    struct rig_fixed *fixed = &rig->fixed[rig->fixed_count++];
+    struct error err = ERROR_INIT;
+
+    fixed->path = xstrdup(path);
+    rig_must(
+        fd_read_file(path, RIG_FIXED_MAX, &fixed->bytes, &fixed->length, &err),
+        &err, "template");
 }
 
 static void
@@ -179,9 +148,9 @@ make_disks(struct rig *rig, bool foreign, struct hv_fake_disk *disks)
 {
     static const char *const targets[] = {"vda", "vdb", "vdc"};
     struct error err = ERROR_INIT;
-    AUTO_FREE char *pool = in_work(rig, "pool");
+    AUTO_FREE char *pool = in_work(rig, rig->pool);
 
-    must(fd_make_directories(pool, 0700, &err), &err, "pool");
+    rig_must(fd_make_directories(pool, 0700, &err), &err, "pool");
     for (size_t i = 0; i < rig->volumes; i++) {
         AUTO_FREE char *base = NULL;
         char *path = xasprintf("%s/%s.qcow2", pool, targets[i]);
@@ -194,10 +163,12 @@ make_disks(struct rig *rig, bool foreign, struct hv_fake_disk *disks)
             other = xasprintf("%s/other-%s.qcow2", pool, targets[i]);
             make_image(base, NULL, &err);
             ref.path = base;
-            must(commit_write(&ref, 1, "template", 131072, 8, &err), &err,
-                 "template");
+            rig_must(commit_write(&ref, 1, "template", 131072, 8, &err), &err,
+                     "template");
             memcpy(rig->now.disks[i] + 131072, "template", 8);
             make_image(other, base, &err);
+            keep_fixed(rig, base);
+            keep_fixed(rig, other);
         }
         make_image(path, base, &err);
         disks[i] = (struct hv_fake_disk){.target = targets[i], .path = path};
@@ -220,21 +191,21 @@ make_offering(struct rig *rig, int64_t chain_size)
     const struct state_where living[] = {STATE_LIVING};
 
     if (tx == NULL || state_zone_find(tx, living, 1, &zone, &err) <= 0)
-        must(-1, &err, "zone");
+        rig_must(-1, &err, "zone");
     state_end(steal(&tx));
-    must(request_native_offering_create(rig->engine, &rig->caller, &native,
-                                        external, &err),
-         &err, "native offering");
+    rig_must(request_native_offering_create(rig->engine, &rig->caller, &native,
+                                            external, &err),
+             &err, "native offering");
     import.external_id = external;
     import.zone = zone.uuid;
-    must(request_offering_import(rig->engine, &rig->caller, &import, &ticket,
-                                 &err),
-         &err, "import");
+    rig_must(request_offering_import(rig->engine, &rig->caller, &import,
+                                     &ticket, &err),
+             &err, "import");
     memcpy(rig->offering, ticket.object, sizeof(rig->offering));
-    must(request_offering_assign(rig->engine, &rig->caller, RIG_VM,
-                                 rig->offering, &ticket, &err),
-         &err, "assign");
-    must(engine_drain(rig->engine, &err), &err, "drain");
+    rig_must(request_offering_assign(rig->engine, &rig->caller, rig->vm,
+                                     rig->offering, &ticket, &err),
+             &err, "assign");
+    rig_must(engine_drain(rig->engine, &err), &err, "drain");
 }
 
 static void
@@ -256,17 +227,49 @@ bootstrap(struct rig *rig)
     struct state_tx *tx;
     struct state *state;
 
-    must(fd_make_directories(state_dir, 0700, &err), &err, "state");
-    must(fd_make_directories(repository, 0700, &err), &err, "repository");
+    rig_must(fd_make_directories(state_dir, 0700, &err), &err, "state");
+    rig_must(fd_make_directories(repository, 0700, &err), &err, "repository");
     state = state_open(database, &err);
     if (state == NULL)
-        must(-1, &err, "database");
-    must(bootstrap_run(state, &config, &result, &err), &err, "bootstrap");
+        rig_must(-1, &err, "database");
+    rig_must(bootstrap_run(state, &config, &result, &err), &err, "bootstrap");
     tx = state_begin_read(state, &err);
     if (tx == NULL || accounts_root(tx, &rig->caller, &err) <= 0)
-        must(-1, &err, "administrator");
+        rig_must(-1, &err, "administrator");
     state_end(tx);
     state_close(state);
+}
+
+void
+rig_setting(struct rig *rig, const char *name, const char *value)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(rig->state, &err);
+
+    if (tx == NULL ||
+        settings_set(tx, name, SETTINGS_GLOBAL, 0, value, &err) < 0)
+        rig_must(-1, &err, name);
+    rig_must(state_commit(tx, &err), &err, name);
+}
+
+/* An empty machine with disks, known to the engine. */
+static void
+make_machine(struct rig *rig, const char *name, bool foreign)
+{
+    struct hv_fake_disk disks[RIG_VOLUMES_MAX] = {{0}};
+    struct error err = ERROR_INIT;
+
+    for (size_t i = 0; i < rig->volumes; i++) {
+        rig->now.sizes[i] = RIG_DISK_SIZE;
+        rig->now.disks[i] = xcalloc(1, RIG_DISK_SIZE);
+    }
+    make_disks(rig, foreign, disks);
+    rig_must(
+        hv_fake_add_machine(rig->hv, rig->vm, name, disks, rig->volumes, &err),
+        &err, "machine");
+    for (size_t i = 0; i < rig->volumes; i++)
+        free((void *)(uintptr_t)disks[i].path);
+    rig_must(engine_refresh(rig->engine, NULL, &err), &err, "refresh");
 }
 
 struct rig *
@@ -274,28 +277,90 @@ rig_new(size_t volumes, int64_t chain_size, bool foreign)
 {
     struct rig *rig = xcalloc(1, sizeof(*rig));
     const char *parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    struct hv_fake_disk disks[RIG_VOLUMES_MAX] = {{0}};
     struct error err = ERROR_INIT;
 
     rig->directory = xasprintf("%s/varve-rig-XXXXXX", parent);
+    rig->pool = "pool";
+    rig->vm = RIG_VM;
     rig->volumes = volumes;
     rig->seed = 1;
     if (mkdtemp(rig->directory) == NULL)
-        must(-1, &err, "mkdtemp");
-    for (size_t i = 0; i < volumes; i++) {
-        rig->now.sizes[i] = RIG_DISK_SIZE;
-        rig->now.disks[i] = xcalloc(1, RIG_DISK_SIZE);
-    }
+        rig_must(-1, &err, "mkdtemp");
     bootstrap(rig);
-    make_disks(rig, foreign, disks);
-    must(rig_open(rig, &err), &err, "open");
-    must(hv_fake_add_machine(rig->hv, RIG_VM, "rig", disks, volumes, &err),
-         &err, "machine");
-    for (size_t i = 0; i < volumes; i++)
-        free((void *)(uintptr_t)disks[i].path);
-    must(engine_refresh(rig->engine, NULL, &err), &err, "refresh");
+    rig_must(rig_open(rig, &err), &err, "open");
+    make_machine(rig, "rig", foreign);
     make_offering(rig, chain_size);
+    /* Scripts are about what events tell. */
+    rig_setting(rig, "libvirt.events.enabled", "true");
     return rig;
+}
+
+/* -- more machines --------------------------------------------------------- */
+
+static const struct {
+    const char *vm;
+    const char *name;
+    const char *pool;
+} others[RIG_OTHERS_MAX] = {
+    {"6f1c2a34-1111-4222-8333-444455556601", "rig-1", "pool-1"},
+    {"6f1c2a34-1111-4222-8333-444455556602", "rig-2", "pool-2"},
+    {"6f1c2a34-1111-4222-8333-444455556603", "rig-3", "pool-3"},
+    {"6f1c2a34-1111-4222-8333-444455556604", "rig-4", "pool-4"},
+    {"6f1c2a34-1111-4222-8333-444455556605", "rig-5", "pool-5"},
+};
+
+void
+rig_follow(struct rig *rig, const struct rig *first)
+{
+    rig->state = first->state;
+    rig->hv = first->hv;
+    rig->engine = first->engine;
+    rig->workers = first->workers;
+}
+
+struct rig *
+rig_new_beside(const struct rig *first, size_t index, size_t volumes)
+{
+    struct rig *rig = xcalloc(1, sizeof(*rig));
+    struct error err = ERROR_INIT;
+    struct ticket ticket;
+
+    rig->directory = xstrdup(first->directory);
+    rig->pool = others[index].pool;
+    rig->vm = others[index].vm;
+    rig->volumes = volumes;
+    rig->seed = index + 2;
+    rig->caller = first->caller;
+    memcpy(rig->offering, first->offering, sizeof(rig->offering));
+    rig_follow(rig, first);
+    make_machine(rig, others[index].name, false);
+    rig_must(request_offering_assign(rig->engine, &rig->caller, rig->vm,
+                                     rig->offering, &ticket, &err),
+             &err, "assign");
+    rig_must(engine_drain(rig->engine, &err), &err, "drain");
+    return rig;
+}
+
+/* What the model holds. */
+static void
+forget_all(struct rig *rig)
+{
+    while (rig->point_count > 0)
+        rig_forget(rig, rig->points[0].uuid);
+    rig_content_release(&rig->now);
+    for (size_t i = 0; i < rig->fixed_count; i++) {
+        free(rig->fixed[i].path);
+        free(rig->fixed[i].bytes);
+    }
+    free(rig->points);
+    free(rig->directory);
+    free(rig);
+}
+
+void
+rig_free_beside(struct rig *rig)
+{
+    forget_all(rig);
 }
 
 void
@@ -305,17 +370,11 @@ rig_free(struct rig *rig)
     struct error err = ERROR_INIT;
 
     rig_close(rig);
-    while (rig->point_count > 0)
-        rig_forget(rig, rig->points[0].uuid);
-    rig_content_release(&rig->now);
-    must(spawn_run(remove, 0, NULL, &err), &err, "rm");
-    free(rig->points);
-    free(rig->directory);
-    free(rig);
+    rig_must(spawn_run(remove, 0, NULL, &err), &err, "rm");
+    forget_all(rig);
 }
 
-/* -- the guest ---------------------------------------------------------------
- */
+/* -- the model ------------------------------------------------------------- */
 
 uint64_t
 rig_random(struct rig *rig, uint64_t below)
@@ -325,170 +384,11 @@ rig_random(struct rig *rig, uint64_t below)
     return (rig->seed >> 33) % below;
 }
 
-bool
-rig_is_running(struct rig *rig)
-{
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
-    struct error err = ERROR_INIT;
-
-    must(hv_get(rig->hv, RIG_VM, &machine, &err), &err, "get");
-    return machine->state != HV_STOPPED;
-}
-
-void
-rig_power(struct rig *rig, bool on)
-{
-    struct error err = ERROR_INIT;
-
-    must(hv_fake_power(rig->hv, RIG_VM, on ? HV_RUNNING : HV_STOPPED, &err),
-         &err, "power");
-    must(engine_refresh(rig->engine, RIG_VM, &err), &err, "refresh");
-}
-
-void
-rig_guest_write(struct rig *rig)
-{
-    static const char *const targets[] = {"vda", "vdb", "vdc"};
-    size_t volume = rig_random(rig, rig->volumes);
-    uint64_t size = rig->now.sizes[volume];
-    size_t length = 1 + rig_random(rig, 150000);
-    uint64_t offset = rig_random(rig, size);
-    AUTO_FREE uint8_t *buffer = NULL;
-    struct error err = ERROR_INIT;
-    bool zeros = rig_random(rig, 5) == 0;
-
-    length = MIN(length, (size_t)(size - offset));
-    buffer = xcalloc(1, length);
-    for (size_t i = 0; !zeros && i < length; i++)
-        buffer[i] = (uint8_t)rig_random(rig, 256);
-    must(hv_fake_guest_write(rig->hv, RIG_VM, targets[volume], buffer, offset,
-                             length, &err),
-         &err, "guest write");
-    memcpy(rig->now.disks[volume] + offset, buffer, length);
-}
-
-void
-rig_resize(struct rig *rig, size_t volume, uint64_t size)
-{
-    AUTO_TREE struct tree *tree = NULL;
-    struct error err = ERROR_INIT;
-    struct image_ref *refs;
-    size_t count;
-    struct tree_volume *v;
-
-    must(tree_read(rig->state, 1, &tree, &err), &err, "tree");
-    v = &tree->volumes[volume];
-    if (v->row.layer_id == 0)
-        return; /* not taken over yet */
-    refs = tree_refs(v, v->row.layer_id, &count);
-    must(commit_resize(refs, count, size, &err), &err, "resize");
-    free(refs);
-    rig->now.disks[volume] = xrealloc(rig->now.disks[volume], size);
-    if (size > rig->now.sizes[volume])
-        memset(rig->now.disks[volume] + rig->now.sizes[volume], 0,
-               size - rig->now.sizes[volume]);
-    rig->now.sizes[volume] = size;
-}
-
-/* -- requests
- * ------------------------------------------------------------------ */
-
-/* Run everything, then say how that job ended. */
-static int
-finish(struct rig *rig, const struct ticket *ticket, char *ret_uuid,
-       struct error *err)
-{
-    AUTO_STATE(job) row = {0};
-    const struct state_where where[] = {STATE_TEXT("uuid", ticket->job)};
-    AUTO_STATE_TX struct state_tx *tx = NULL;
-
-    if (ret_uuid != NULL)
-        memcpy(ret_uuid, ticket->object, UUID_TEXT_SIZE);
-    if (engine_drain(rig->engine, err) < 0)
-        return -1;
-    tx = state_begin_read(rig->state, err);
-    if (tx == NULL || state_job_find(tx, where, 1, &row, err) < 0)
-        return -1;
-    if (row.status == 1)
-        return 0;
-    return error_set(err, ERROR_IO, "job ended with %s",
-                     row.result != NULL ? row.result : "nothing");
-}
-
-int
-rig_snapshot(struct rig *rig, bool quiesce, char *ret_uuid, struct error *err)
-{
-    const struct request_vm_snapshot args = {.vm = RIG_VM, .quiesce = quiesce};
-    struct ticket ticket;
-
-    if (request_vm_snapshot_create(rig->engine, &rig->caller, &args, &ticket,
-                                   err) < 0)
-        return -1;
-    return finish(rig, &ticket, ret_uuid, err);
-}
-
-int
-rig_revert(struct rig *rig, const char *uuid, struct error *err)
-{
-    struct ticket ticket;
-
-    if (request_vm_snapshot_revert(rig->engine, &rig->caller, uuid, &ticket,
-                                   err) < 0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
-}
-
-int
-rig_delete_snapshot(struct rig *rig, const char *uuid, struct error *err)
-{
-    struct ticket ticket;
-
-    if (request_vm_snapshot_delete(rig->engine, &rig->caller, uuid, &ticket,
-                                   err) < 0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
-}
-
-int
-rig_backup(struct rig *rig, bool isolated, char *ret_uuid, struct error *err)
-{
-    const struct request_backup args = {.vm = RIG_VM, .isolated = isolated};
-    struct ticket ticket;
-
-    if (request_backup_create(rig->engine, &rig->caller, &args, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, ret_uuid, err);
-}
-
-int
-rig_restore(struct rig *rig, const char *uuid, struct error *err)
-{
-    struct ticket ticket;
-
-    if (request_backup_restore(rig->engine, &rig->caller, uuid, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
-}
-
-int
-rig_delete_backup(struct rig *rig, const char *uuid, struct error *err)
-{
-    struct ticket ticket;
-
-    if (request_backup_delete(rig->engine, &rig->caller, uuid, false, &ticket,
-                              err) < 0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
-}
-
-/* -- the model
- * ------------------------------------------------------------------- */
-
 void
 rig_content_copy(struct rig_content *to, const struct rig_content *from)
 {
+    to->memory = from->memory;
+    to->nvram = from->nvram;
     for (size_t i = 0; i < RIG_VOLUMES_MAX; i++) {
         free(to->disks[i]);
         to->disks[i] = NULL;

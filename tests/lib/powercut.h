@@ -45,6 +45,7 @@ struct powercut_event {
 
 static struct {
     struct lock lock;
+    void (*hook)(void); /* called after each step, before it is noted */
     bool recording;
     struct {
         struct powercut_event *items;
@@ -60,6 +61,8 @@ powercut_note(enum powercut_kind kind, uint64_t offset, uint64_t length,
     struct powercut_event event = {
         .kind = kind, .offset = offset, .length = length};
 
+    if (powercut.hook != NULL)
+        powercut.hook();
     lock_take(&powercut.lock);
     if (powercut.recording) {
         if (bytes != NULL) {
@@ -91,7 +94,10 @@ ftruncate64(int fd, off64_t size)
 int
 fallocate64(int fd, int mode, off64_t offset, off64_t length)
 {
-    powercut_note(POWERCUT_PUNCH, (uint64_t)offset, (uint64_t)length, NULL);
+    if (mode & FALLOC_FL_PUNCH_HOLE)
+        powercut_note(POWERCUT_PUNCH, (uint64_t)offset, (uint64_t)length, NULL);
+    else
+        powercut_note(POWERCUT_SIZE, (uint64_t)(offset + length), 0, NULL);
     return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
 

@@ -353,34 +353,31 @@ every_setting_is_documented_with_its_default() {
     check docs
 }
 
-every_option_is_in_the_man_page() {
+every_command_and_option_is_in_the_man_page() {
     tree
     put src/cli/README.md </dev/null
-    c src/cli/main.c <<<'{"no-wait", no_argument, NULL, 1},'
+    c src/cli/commands.def <<<'COMMAND("snapshot tree", "VM", tree)
+OPTION("--json", NULL, "for programs")'
     put docs/man/varve.1 <<<'.It Fl -json'
-    complains "option '--no-wait' is missing" check docs || return
-    put docs/man/varve.1 <<<'.It Fl -no-wait'
+    complains "command 'snapshot tree' is missing" check docs || return
+    put docs/man/varve.1 <<<'.It Cm snapshot tree'
+    complains "option '--json' is missing" check docs || return
+    put docs/man/varve.1 <<<'.It Cm snapshot tree
+.It Fl -json'
     check docs
 }
 
-every_command_of_the_help_is_in_the_man_page() {
+every_key_of_the_configuration_is_shown_and_documented() {
     tree
-    put src/cli/README.md </dev/null
-    put docs/man/varve.1 <<<'.It Cm vm list
-.It Fl -json'
-    put varve <<'TEXT'
-#!/bin/sh
-# SPDX-License-Identifier: Apache-2.0
-echo '  vm list        the machines'
-echo '  snapshot tree  the tree; --json for programs'
-TEXT
-    chmod +x "$tree/varve"
-    complains "command 'snapshot tree' is missing" \
-        check docs --varve "$tree/varve"
-}
-
-every_key_of_the_configuration_is_in_the_man_page() {
-    tree
+    put src/daemon/README.md </dev/null
+    c src/daemon/config.c <<<'{"socket", "/run/x", 1},'
+    complains "key 'socket' is missing: add '#socket = /run/x'" check docs ||
+        return
+    put data/varve.conf <<<'#socket = /run/y'
+    complains "'socket' has the default '/run/x'" check docs || return
+    put data/varve.conf <<<'#socket = /run/x
+#gone = 1'
+    complains "'gone' is not in src/daemon/config.c" check docs || return
     put data/varve.conf <<<'#socket = /run/x'
     put docs/man/varve.conf.5 </dev/null
     complains "key 'socket' is missing" check docs || return

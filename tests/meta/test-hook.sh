@@ -50,6 +50,23 @@ what_boots_a_held_machine_is_refused() {
     xml | complains "snapshot 's1' is being deleted" hook prepare begin
 }
 
+with_the_allowed_file_it_starts() {
+    local with
+
+    hold
+    echo "allow 2f0c.qcow2" >>"$VARVE_HOLD_DIR/$uuid"
+    xml | complains "'web' is held" hook restore begin || return
+    xml | complains "(snapshot 's1' is being deleted)" hook start begin ||
+        return
+    with="<disk><source file='/pool/2f0c.qcow2'/></disk></domain>"
+    xml | sed "s|</domain>|$with|" | hook restore begin || return
+    with='<disk><source file="/pool/2f0c.qcow2"/></disk></domain>'
+    xml | sed "s|</domain>|$with|" | hook start begin || return
+    with="<disk><source file='/pool/12f0c.qcow2'/></disk></domain>"
+    xml | sed "s|</domain>|$with|" |
+        complains "'web' is held" hook restore begin
+}
+
 what_ends_a_held_machine_is_not() {
     local operation
 
@@ -105,6 +122,7 @@ it_is_plain_sh() {
 }
 
 run what_boots_a_held_machine_is_refused
+run with_the_allowed_file_it_starts
 run what_ends_a_held_machine_is_not
 run other_machines_start
 run a_machine_starts_when_it_is_released

@@ -381,7 +381,7 @@ every_field_of_an_object_is_in_the_table(void)
     for (const struct command *c = command_table; c->name != NULL; c++) {
         AUTO_FREE char *query = xasprintf(
             "command=%s&listall=true&showremoved=true&listvmdetails=true"
-            "&startdate=2026-01-01&zoneid=" ID("01", "1"),
+            "&startdate=2026-01-01&enddate=2030-01-01&zoneid=" ID("01", "1"),
             c->name);
         AUTO_ANSWER struct answer answer = {0};
         const char *key;

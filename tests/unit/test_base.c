@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/parse.h"
 #include "base/path.h"
+#include "base/rmtree.h"
 #include "base/spawn.h"
 #include "base/strbuf.h"
 #include "base/uuid.h"
@@ -14,6 +15,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <unistd.h>
 
 static void
@@ -178,6 +180,36 @@ any_single_fault_leaves_the_old_or_the_new_file(void)
 }
 
 static void
+a_tree_goes_whole_and_links_are_not_followed(void)
+{
+    char directory[] = "/tmp/varve-base-XXXXXX";
+    AUTO_FREE char *kept = NULL;
+    AUTO_FREE char *tree = NULL;
+    AUTO_FREE char *deep = NULL;
+    AUTO_FREE char *file = NULL;
+    AUTO_FREE char *link = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(mkdtemp(directory) != NULL);
+    kept = path_join(directory, "kept");
+    tree = path_join(directory, "tree");
+    deep = path_join(tree, "a/b");
+    file = path_join(deep, "file");
+    link = path_join(deep, "link");
+    CHECK_OK(fd_make_directories(deep, 0700, &err), &err);
+    CHECK_OK(fd_replace_file(file, "x", 1, 0600, &err), &err);
+    CHECK_OK(fd_make_directories(kept, 0700, &err), &err);
+    REQUIRE(symlink(kept, link) == 0);
+    CHECK_OK(rmtree(tree, &err), &err);
+    CHECK(!fd_exists(tree) && fd_exists(kept));
+    CHECK_OK(rmtree(tree, &err), &err);
+    /* A link in its place is no tree. */
+    REQUIRE(symlink(kept, tree) == 0);
+    CHECK(rmtree(tree, &err) == -1 && fd_exists(kept));
+    CHECK(unlink(tree) == 0 && rmdir(kept) == 0 && rmdir(directory) == 0);
+}
+
+static void
 a_program_tells_its_output_and_its_failure(void)
 {
     struct error err = ERROR_INIT;
@@ -192,6 +224,74 @@ a_program_tells_its_output_and_its_failure(void)
     CHECK_TEXT(err.message, "'sh' failed with status 3: no\n");
     CHECK(spawn_run(slow, 50, NULL, &err) == -1);
     CHECK(err.code == ERROR_TIMEOUT);
+}
+
+/* The daemon ignores SIGPIPE and blocks SIGTERM; what it starts must not. */
+static void
+a_program_starts_with_signals_as_at_login(void)
+{
+    struct error err = ERROR_INIT;
+    AUTO_FREE char *output = NULL;
+    /* The last hexadecimal digits: signals 1 to 20. */
+    const char *const show[] = {"sed", "-n",
+                                "s/^Sig\\(Blk\\|Ign\\):.*\\(.....\\)$/\\2/p",
+                                "/proc/self/status", NULL};
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+    sigset_t term;
+    sigset_t old;
+
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    CHECK(pthread_sigmask(SIG_BLOCK, &term, &old) == 0);
+    CHECK_OK(spawn_run(show, 0, &output, &err), &err);
+    CHECK_TEXT(output, "00000\n00000\n");
+    CHECK(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+    (void)signal(SIGPIPE, before);
+}
+
+/* Whoever comes back after a failure finds the name gone (or there), but the
+ * directory may not be on disk yet: it is synced again. */
+static void
+a_repeated_removal_is_durable(void)
+{
+    char directory[] = "/tmp/varve-test-XXXXXX";
+    AUTO_FREE char *path = NULL;
+    AUTO_FREE char *nowhere = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(mkdtemp(directory) != NULL);
+    path = path_join(directory, "a");
+    nowhere = path_join(directory, "b/c");
+    CHECK(fd_replace_file(path, "old", 3, 0600, &err) == 0);
+    fault_arm("fd.sync-parent", 1, FAULT_FAIL);
+    CHECK(fd_unlink(path, &err) == -1);
+    CHECK(!fd_exists(path));
+    fault_arm("fd.sync-parent", 1, FAULT_COUNT);
+    CHECK_OK(fd_unlink(path, &err), &err);
+    CHECK(fault_passes() == 1);
+    fault_disarm();
+    CHECK_OK(fd_unlink(nowhere, &err), &err);
+    CHECK(rmdir(directory) == 0);
+}
+
+static void
+a_directory_made_again_is_durable(void)
+{
+    char directory[] = "/tmp/varve-test-XXXXXX";
+    AUTO_FREE char *upper = NULL;
+    AUTO_FREE char *path = NULL;
+    struct error err = ERROR_INIT;
+
+    REQUIRE(mkdtemp(directory) != NULL);
+    upper = path_join(directory, "a");
+    path = path_join(directory, "a/b");
+    fault_arm("fd.sync-parent", 2, FAULT_FAIL);
+    CHECK(fd_make_directories(path, 0700, &err) == -1);
+    fault_arm("fd.sync-parent", 1, FAULT_COUNT);
+    CHECK_OK(fd_make_directories(path, 0700, &err), &err);
+    CHECK(fault_passes() == 1);
+    fault_disarm();
+    CHECK(rmdir(path) == 0 && rmdir(upper) == 0 && rmdir(directory) == 0);
 }
 
 static void
@@ -218,7 +318,11 @@ main(void)
     RUN(a_map_holds_what_was_set_last);
     RUN(a_vector_keeps_order);
     RUN(any_single_fault_leaves_the_old_or_the_new_file);
+    RUN(a_tree_goes_whole_and_links_are_not_followed);
     RUN(a_program_tells_its_output_and_its_failure);
+    RUN(a_program_starts_with_signals_as_at_login);
+    RUN(a_repeated_removal_is_durable);
+    RUN(a_directory_made_again_is_durable);
     RUN(uuids_are_valid_and_differ);
     return check_done();
 }

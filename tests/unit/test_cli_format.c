@@ -160,7 +160,20 @@ a_bar_has_rate_and_time_left(void)
 }
 
 static void
-a_narrow_terminal_gets_no_bar_and_cut_text(void)
+a_bar_gives_way_to_the_numbers(void)
+{
+    struct progress progress;
+
+    progress_begin(&progress, 0);
+    progress_set(&progress, 0, 4 * GIB, 0);
+    progress_set(&progress, GIB, 4 * GIB, 1000);
+    check_line(&progress, "merging vda", 79, 1000,
+               "[####-------------]   25%  1.0 GiB of 4.0 GiB  1.0 GiB/s  "
+               "4 s left  merging vda");
+}
+
+static void
+a_narrow_terminal_gets_no_bar_and_no_half_numbers(void)
 {
     struct progress progress;
 
@@ -169,7 +182,9 @@ a_narrow_terminal_gets_no_bar_and_cut_text(void)
     progress_set(&progress, GIB, 4 * GIB, 1000);
     check_line(&progress, "copying disk 'vda'", 60, 1000,
                " 25%  1.0 GiB of 4.0 GiB  1.0 GiB/s  4 s left  copying disk ");
-    check_line(&progress, "copying", 12, 1000, " 25%  1.0 Gi");
+    check_line(&progress, "copying", 12, 1000, " 25%");
+    check_line(&progress, "copying", 40, 1000,
+               " 25%  1.0 GiB of 4.0 GiB  1.0 GiB/s");
 }
 
 static void
@@ -222,7 +237,8 @@ main(void)
     RUN(times_may_be_said_as_how_long_ago);
     RUN(what_is_no_time_is_refused);
     RUN(a_bar_has_rate_and_time_left);
-    RUN(a_narrow_terminal_gets_no_bar_and_cut_text);
+    RUN(a_bar_gives_way_to_the_numbers);
+    RUN(a_narrow_terminal_gets_no_bar_and_no_half_numbers);
     RUN(work_of_unknown_size_shows_the_time_and_what_is_done);
     RUN(work_that_begins_anew_forgets_its_rate);
     RUN(more_than_all_is_shown_as_all);

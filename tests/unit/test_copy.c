@@ -283,7 +283,7 @@ check_verifies(const struct chain *chain, const char *uuid)
 {
     AUTO_FREE char *name = xasprintf("%s.idx", uuid);
     struct copy_options copying = {.threads = 2};
-    struct copy_mismatch mismatch = {.found = true};
+    AUTO_COPY_MISMATCH struct copy_mismatch mismatch = {.found = true};
     struct error err = ERROR_INIT;
     AUTO_DIGEST_INDEX struct digest_index *index =
         digest_index_open(name, &err);
@@ -291,7 +291,7 @@ check_verifies(const struct chain *chain, const char *uuid)
         blockdev_open_chain(chain->refs, chain->count, 0, &err);
 
     REQUIRE(index != NULL && source != NULL);
-    CHECK_OK(copy_verify(source, index, &copying, &mismatch, &err), &err);
+    CHECK_OK(copy_verify(source, NULL, index, &copying, &mismatch, &err), &err);
     CHECK(!mismatch.found && mismatch.leaves == 0);
 }
 
@@ -489,7 +489,7 @@ a_wrong_leaf_is_found_and_named(void)
     REQUIRE(index != NULL);
     for (unsigned i = 0; i < 12; i++) {
         AUTO_BLOCKDEV struct blockdev *source = NULL;
-        struct copy_mismatch mismatch = {.found = false};
+        AUTO_COPY_MISMATCH struct copy_mismatch mismatch = COPY_MISMATCH_INIT;
         uint64_t at = i == 0   ? options.size - 1
                       : i == 1 ? 5 * MIB /* zeros no more */
                                : sample_below(&sample, options.size);
@@ -498,20 +498,22 @@ a_wrong_leaf_is_found_and_named(void)
         sample_store("raw", disk, options.size);
         source = open_raw("raw", &err);
         REQUIRE(source != NULL);
-        CHECK_OK(copy_verify(source, index, &copying, &mismatch, &err), &err);
+        CHECK_OK(copy_verify(source, NULL, index, &copying, &mismatch, &err),
+                 &err);
         CHECK(mismatch.found && mismatch.leaves == 1);
         CHECK(mismatch.offset == at / DIGEST_LEAF_SIZE * DIGEST_LEAF_SIZE);
         disk[at] ^= 1;
     }
     for (unsigned i = 0; i < 2; i++) { /* lost data, another size */
         AUTO_BLOCKDEV struct blockdev *source = NULL;
-        struct copy_mismatch mismatch = {.found = false};
+        AUTO_COPY_MISMATCH struct copy_mismatch mismatch = COPY_MISMATCH_INIT;
 
         sample_store("raw", disk, i == 0 ? 10 * MIB : options.size - 512);
         CHECK(truncate("raw", (off_t)(options.size - 512 * i)) == 0);
         source = open_raw("raw", &err);
         REQUIRE(source != NULL);
-        CHECK_OK(copy_verify(source, index, &copying, &mismatch, &err), &err);
+        CHECK_OK(copy_verify(source, NULL, index, &copying, &mismatch, &err),
+                 &err);
         CHECK(mismatch.found && mismatch.offset >= 10 * MIB);
     }
     remove_all();

@@ -169,7 +169,7 @@ a_snapshot_names_every_disk(void)
     AUTO_FREE char *xml = NULL;
 
     REQUIRE(domain_xml_parse(running, &machine, &err) == 0);
-    CHECK_OK(domain_xml_snapshot(machine, &change, 1, &xml, &err), &err);
+    CHECK_OK(domain_xml_snapshot(machine, &change, 1, NULL, &xml, &err), &err);
     CHECK_TEXT(xml,
                "<domainsnapshot><disks>"
                "<disk name=\"vda\" snapshot=\"external\" type=\"file\">"
@@ -178,7 +178,7 @@ a_snapshot_names_every_disk(void)
                "<disk name=\"vdb\" snapshot=\"no\"/>"
                "<disk name=\"sdb\" snapshot=\"no\"/>"
                "</disks></domainsnapshot>");
-    CHECK(domain_xml_snapshot(machine, &wrong, 1, &xml, &err) == -1);
+    CHECK(domain_xml_snapshot(machine, &wrong, 1, NULL, &xml, &err) == -1);
     CHECK(err.code == ERROR_NOT_FOUND);
 }
 

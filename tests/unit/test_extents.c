@@ -144,6 +144,44 @@ random_sets_match_a_model(void)
 }
 
 static void
+random_sets_are_subtracted_and_intersected_as_a_model(void)
+{
+    uint64_t seed = 77;
+
+    for (unsigned round = 0; round < 300; round++) {
+        AUTO_EXTENTS struct extents less = EXTENTS_INIT;
+        AUTO_EXTENTS struct extents both = EXTENTS_INIT;
+        AUTO_EXTENTS struct extents other = EXTENTS_INIT;
+        struct model one = {.has = {false}};
+        struct model two = {.has = {false}};
+        struct model left = {.has = {false}};
+
+        for (unsigned i = 0; i < 24; i++) {
+            uint64_t offset = next_random(&seed) % MODEL_SIZE;
+            uint64_t length =
+                next_random(&seed) % MIN((uint64_t)40, MODEL_SIZE - offset);
+
+            if (i % 2 == 0) {
+                extents_add(&less, offset, length);
+                model_add(&one, offset, length);
+            } else {
+                extents_add(&other, offset, length);
+                model_add(&two, offset, length);
+            }
+        }
+        extents_union(&both, &less);
+        extents_subtract(&less, &other);
+        extents_intersect(&both, &other);
+        for (size_t i = 0; i < MODEL_SIZE; i++) {
+            left.has[i] = one.has[i] && !two.has[i];
+            one.has[i] &= two.has[i];
+        }
+        CHECK(is_sane(&less) && is_same(&less, &left));
+        CHECK(is_sane(&both) && is_same(&both, &one));
+    }
+}
+
+static void
 aligning_rounds_outward_and_stops_at_the_size(void)
 {
     uint64_t seed = 42;
@@ -181,6 +219,7 @@ main(void)
     RUN(a_range_in_the_middle_swallows_what_it_covers);
     RUN(the_ends_of_the_number_range_are_kept);
     RUN(random_sets_match_a_model);
+    RUN(random_sets_are_subtracted_and_intersected_as_a_model);
     RUN(aligning_rounds_outward_and_stops_at_the_size);
     return check_done();
 }

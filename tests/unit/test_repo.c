@@ -287,95 +287,6 @@ a_damaged_manifest_is_told_and_blocks_unlinking(void)
     points_release(&points);
 }
 
-static void
-flip_byte(const char *path, uint64_t offset)
-{
-    struct error err = ERROR_INIT;
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
-    uint8_t byte;
-
-    CHECK_OK(fd_pread(fd, &byte, 1, offset, path, &err), &err);
-    byte ^= 0x40;
-    CHECK_OK(fd_pwrite(fd, &byte, 1, offset, path, &err), &err);
-}
-
-static void
-a_flipped_bit_is_found_and_its_dependants_named(void)
-{
-    AUTO_REPO struct repo *repo = new_repo("flip");
-    AUTO_REPO_POINT struct repo_point *full = NULL;
-    AUTO_REPO_POINT struct repo_point *top = NULL;
-    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
-    AUTO_FREE char *image = NULL;
-    struct copy_options options = {.threads = 1};
-    struct error err = ERROR_INIT;
-    struct points points;
-
-    points_init(&points, 6);
-    memset(points.disks[1], 7, POINTS_SIZE);
-    REQUIRE(make_line(&points, repo, 2));
-    full = repo_read_point(repo, POINTS_VM, points.made[0].uuid.text, &err);
-    top = repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err);
-    REQUIRE(full != NULL && top != NULL);
-    CHECK_OK(repo_verify_point(repo, full, &options, &verdict, &err), &err);
-    CHECK(verdict.good && verdict.bytes == POINTS_VOLUMES * POINTS_SIZE);
-    repo_verdict_release(&verdict);
-
-    /* The volume 1 is not compressed: its data start in the second cluster. */
-    image = repo_image_path(repo, full, &full->volumes[1]);
-    flip_byte(image, 65536 + 100);
-    CHECK_OK(repo_verify_point(repo, full, &options, &verdict, &err), &err);
-    REQUIRE(!verdict.good && verdict.wrong_count == 1);
-    CHECK(verdict.wrong[0].volume == 1 && verdict.wrong[0].leaves == 1);
-    CHECK_TEXT(verdict.wrong[0].file, image);
-    CHECK(verdict.wrong[0].point_count == 2);
-    CHECK_TEXT(verdict.wrong[0].points[0].text, points.made[0].uuid.text);
-    CHECK_TEXT(verdict.wrong[0].points[1].text, points.made[1].uuid.text);
-
-    /* Nothing is restored from it. */
-    CHECK(repo_restore_volume(repo, full, &full->volumes[1], "never", IMAGE_RAW,
-                              NULL, &options, &err) == -1);
-    CHECK(err.code == ERROR_CORRUPT && !fd_exists("never"));
-    CHECK(repo_restore_volume(repo, full, &full->volumes[1], "never",
-                              IMAGE_QCOW2, NULL, &options, &err) == -1);
-    CHECK(!fd_exists("never"));
-    CHECK_OK(repo_restore_volume(repo, full, &full->volumes[0], "good",
-                                 IMAGE_RAW, NULL, &options, &err),
-             &err);
-    (void)unlink("good");
-    points_release(&points);
-}
-
-static void
-a_missing_file_is_an_error_and_not_a_verdict(void)
-{
-    AUTO_REPO struct repo *repo = new_repo("missing");
-    AUTO_REPO_POINT struct repo_point *top = NULL;
-    AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
-    AUTO_FREE char *path = NULL;
-    struct copy_options options = {.threads = 1};
-    struct error err = ERROR_INIT;
-    struct points points;
-    struct uuid uuid;
-
-    points_init(&points, 7);
-    REQUIRE(make_line(&points, repo, 2));
-    top = repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err);
-    REQUIRE(top != NULL);
-    path =
-        xasprintf("%s/backups/" POINTS_ACCOUNT "/%s/%s.qcow2", repo_path(repo),
-                  points_volumes[0], points.made[0].uuid.text);
-    CHECK(unlink(path) == 0);
-    CHECK(repo_verify_point(repo, top, &options, &verdict, &err) == -1);
-    CHECK(err.code == ERROR_NOT_FOUND);
-    /* Nothing can build on it either. */
-    uuid_new(&uuid);
-    CHECK(points_make(&points, repo, &uuid, points.made[1].uuid.text, &err) ==
-          -1);
-    CHECK(err.code == ERROR_NOT_FOUND);
-    points_release(&points);
-}
-
 /* -- stages ------------------------------------------------------------- */
 
 static void
@@ -567,8 +478,6 @@ main(void)
     RUN(files_stay_while_a_living_point_needs_them);
     RUN(two_lines_share_what_is_below_both);
     RUN(a_damaged_manifest_is_told_and_blocks_unlinking);
-    RUN(a_flipped_bit_is_found_and_its_dependants_named);
-    RUN(a_missing_file_is_an_error_and_not_a_verdict);
     RUN(a_stage_refuses_what_is_not_what_it_should_be);
     RUN(names_from_outside_stay_inside);
     RUN(what_a_dead_stage_left_is_settled_unless_it_is_kept);

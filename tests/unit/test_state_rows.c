@@ -139,7 +139,9 @@ fill_identity(const struct state_table *table, void *row, int64_t salt)
             AUTO_FREE char *text = xasprintf("identity-%d", (int)salt);
 
             state_set_text((char **)(void *)at, text);
-        } else if (strcmp(column->name, "number") == 0) {
+        } else if (strcmp(column->name, "number") == 0 ||
+                   (column->kind == STATE_KIND_INT &&
+                    strcmp(column->name, "type") == 0)) {
             memcpy(at, &salt, sizeof(salt));
         } else if (column->kind == STATE_KIND_INT && is_id(column->name)) {
             memcpy(at, &(int64_t){1}, sizeof(int64_t));

@@ -7,8 +7,8 @@ usage: ./dev package [OUTPUT-DIR]
 Build for /usr and make varve_VERSION_ARCH.deb and varve-VERSION-ARCH.tar.gz
 of what `meson install` installs, in OUTPUT-DIR (build-package/).
 
-The package enables and starts the daemon on its first installation.  An
-upgrade leaves a running daemon, and so its jobs, alone; removing the package
+The package installs the hook for libvirt (varved --install-hook), and enables
+and starts the daemon on its first installation.  An upgrade leaves a running daemon, and so its jobs, alone; removing the package
 leaves backups and the database.
 TEXT
 }
@@ -49,9 +49,19 @@ TEXT
     cat >"$tree/DEBIAN/postinst" <<'TEXT'
 #!/bin/sh
 set -e
-if [ "$1" = configure ] && [ -d /run/systemd/system ] &&
-    [ -x /usr/sbin/varved ]; then
+[ "$1" = configure ] || exit 0
+# What it says when it cannot is the administrator's to read.
+hook=$(/usr/sbin/varved --install-hook) || hook=
+if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
+    # A libvirtd that has never seen a hook looks for one when it is told to.
+    case $hook in
+    *'systemctl reload'*)
+        for unit in libvirtd virtqemud; do
+            ! systemctl -q is-active $unit || systemctl reload $unit || true
+        done
+        ;;
+    esac
     if [ -z "$2" ]; then
         systemctl enable --now varved.service
     fi
@@ -60,8 +70,12 @@ TEXT
     cat >"$tree/DEBIAN/prerm" <<'TEXT'
 #!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now varved.service || true
+if [ "$1" = remove ]; then
+    if [ -d /run/systemd/system ]; then
+        systemctl disable --now varved.service || true
+    fi
+    # It refuses while a machine is held: the hook goes on to guard it.
+    /usr/sbin/varved --remove-hook || true
 fi
 TEXT
     chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"

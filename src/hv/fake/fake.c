@@ -139,8 +139,8 @@ update_xml(const struct fake_machine *machine, const char *xml, char **ret_xml,
 }
 
 /* As libvirt would print it. */
-static char *
-print_xml(const struct fake_machine *machine)
+char *
+fake_print_xml(const struct fake_machine *machine)
 {
     static const char *const devices[] = {"disk", "cdrom", "floppy", "lun"};
     struct strbuf xml = STRBUF_INIT;
@@ -185,7 +185,7 @@ op_xml(struct hv *hv, const char *uuid, char **ret, struct error *err)
     if (fake_begin(hv, "xml", uuid, &call, err) < 0)
         return -1;
     old = call.machine.xml != NULL ? xstrdup(call.machine.xml)
-                                   : print_xml(&call.machine);
+                                   : fake_print_xml(&call.machine);
     result = update_xml(&call.machine, old, &xml, err);
     if (fake_end(&call, result, err) < 0)
         return -1;
@@ -284,6 +284,8 @@ define(struct fake *fake, const struct hv_machine *from, const char *xml,
         .agent_channel = from->has_agent_channel,
         .agent_connected = old.agent_connected,
         .frozen = old.frozen,
+        .boots = old.boots,
+        .memory = old.memory,
         .disks = xcalloc(from->disk_count + 1, sizeof(struct fake_disk)),
         .disk_count = from->disk_count,
     };
@@ -308,6 +310,25 @@ op_define_xml(struct hv *hv, const char *xml, struct error *err)
         domain_xml_parse(xml, &machine, err) < 0)
         return -1;
     return fake_end(&call, define(call.fake, machine, xml, err), err);
+}
+
+static int
+op_undefine(struct hv *hv, const char *uuid, struct error *err)
+{
+    struct fake *fake = fake_of(hv);
+    struct fake_call call;
+    int result = 0;
+
+    if (fake_begin(hv, "undefine", uuid, &call, err) < 0)
+        return -1;
+    if (call.machine.state != HV_STOPPED)
+        result = error_set(err, ERROR_CONFLICT, "machine '%s' runs",
+                           call.machine.name);
+    else
+        result = fake_forget(fake->directory, uuid, err);
+    if (result == 0)
+        fake_emit(fake, HV_EVENT_DEFINED, uuid, HV_STOPPED);
+    return fake_end(&call, result, err);
 }
 
 /* -- what tests do --------------------------------------------------------- */
@@ -402,6 +423,17 @@ hv_fake_set_view(struct hv *hv, const char *uuid, const char *target,
                     err);
 }
 
+int
+hv_fake_view(struct hv *hv, const char *uuid, const char *target,
+             struct hv_disk_view *ret, struct error *err)
+{
+    struct fake_call call;
+
+    if (fake_begin_test(hv, uuid, &call, err) < 0)
+        return -1;
+    return fake_end(&call, view(&call.machine, target, ret, err), err);
+}
+
 static int
 guest_write(struct fake_call *call, const char *target, const void *buffer,
             uint64_t offset, size_t length, struct error *err)
@@ -420,9 +452,9 @@ guest_write(struct fake_call *call, const char *target, const void *buffer,
     if (fake_image_write(call->fake, &disk->qemu, buffer, offset, length, err) <
         0)
         return -1;
-    if (!disk->job.exists || !disk->job.active)
-        return 0;
-    disk->job.dirty = true;
+    machine->memory++;
+    if (disk->job.exists && disk->job.active)
+        disk->job.dirty = true;
     return fake_store(call, err);
 }
 
@@ -451,6 +483,12 @@ void
 hv_fake_set_committer(struct hv *hv, hv_fake_committer *committer)
 {
     fake_of(hv)->committer = committer;
+}
+
+void
+hv_fake_set_resizer(struct hv *hv, hv_fake_resizer *resizer)
+{
+    fake_of(hv)->resizer = resizer;
 }
 
 void
@@ -527,14 +565,22 @@ static const struct hv_kind kind = {
     .destroy = fake_op_destroy,
     .reboot = fake_op_reboot,
     .snapshot = fake_op_snapshot,
+    .snapshot_memory = fake_op_snapshot_memory,
+    .check_memory = fake_op_check_memory,
+    .restore_memory = fake_op_restore_memory,
     .define_disks = fake_op_define_disks,
     .define_xml = op_define_xml,
+    .undefine = op_undefine,
     .commit_start = fake_op_commit_start,
     .job_query = fake_op_job_query,
     .job_wait = fake_op_job_wait,
     .pivot = fake_op_pivot,
     .job_abort = fake_op_job_abort,
     .job_set_speed = fake_op_job_set_speed,
+    .resize = fake_op_resize,
+    .attach_disk = fake_op_attach_disk,
+    .detach_disk = fake_op_detach_disk,
+    .set_compute = fake_op_set_compute,
     .freeze = fake_op_freeze,
     .thaw = fake_op_thaw,
     .is_frozen = fake_op_is_frozen,

@@ -181,6 +181,32 @@ fake_image_commit(struct fake *fake, const struct fake_paths *chain,
     return commit_by_tool(top.path, base.path, err);
 }
 
+static int
+resize_by_tool(const struct hv_fake_layer *top, uint64_t bytes,
+               struct error *err)
+{
+    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)bytes);
+    const char *const argv[] = {"qemu-img",     "resize",  "-q", "-f",
+                                format_of(top), top->path, size, NULL};
+
+    return spawn_run(argv, 60000, NULL, err);
+}
+
+int
+fake_image_resize(struct fake *fake, const struct fake_paths *chain,
+                  uint64_t bytes, struct error *err)
+{
+    AUTO_FREE struct hv_fake_layer *layers =
+        xcalloc(chain->count + 1, sizeof(*layers));
+
+    for (size_t i = 0; i < chain->count; i++)
+        if (layer_of(chain->items[i], &layers[i], err) < 0)
+            return -1;
+    if (fake->resizer != NULL)
+        return fake->resizer(layers, chain->count, bytes, err);
+    return resize_by_tool(&layers[0], bytes, err);
+}
+
 int
 fake_image_rebase(struct fake *fake, const char *path, const char *base,
                   struct error *err)

@@ -25,6 +25,7 @@ struct fake_job {
     char *top; /* owned; NULL when active */
     char *base;
     uint64_t speed; /* bytes a second; 0: no limit */
+    uint64_t asked; /* how often, since it began */
 };
 
 struct fake_disk {
@@ -46,6 +47,8 @@ struct fake_machine {
     bool agent_channel;
     bool agent_connected;
     bool frozen;
+    uint64_t boots;  /* how often it was switched on */
+    uint64_t memory; /* stands for all of it; changes as the guest works */
     struct fake_disk *disks;
     size_t disk_count;
 };
@@ -91,6 +94,7 @@ struct fake {
     hv_fake_writer *writer;
     hv_fake_committer *committer;
     hv_fake_rebaser *rebaser;
+    hv_fake_resizer *resizer;
     struct lock lock;
     bool disconnected;              /* under lock, as all below */
     struct fake_script scripts[32]; /* call "" is free */
@@ -159,11 +163,31 @@ int fake_op_freeze(struct hv *hv, const char *uuid, int64_t timeout_ms,
 int fake_op_thaw(struct hv *hv, const char *uuid, struct error *err);
 int fake_op_is_frozen(struct hv *hv, const char *uuid, struct error *err);
 
-/* -- chains (fake_snapshot.c, fake_job.c) -------------------------------- */
+/* The hook's answer: may this machine be started with these top files? */
+int fake_check_hold(const struct fake *fake, const char *uuid, const char *top,
+                    struct error *err) MUST_CHECK;
+
+/* -- chains (fake_snapshot.c, fake_memory.c, fake_job.c)
+ * -------------------------------- */
 
 int fake_op_snapshot(struct hv *hv, const char *uuid,
                      const struct hv_disk_change *changes, size_t count,
                      bool quiesce, struct error *err);
+/* Everything of a snapshot but the memory; see fake_snapshot.c. */
+int fake_check_snapshot(struct fake_call *call,
+                        const struct hv_disk_change *changes, size_t count,
+                        struct error *err) MUST_CHECK;
+int fake_switch_disks(struct fake_call *call,
+                      const struct hv_disk_change *changes, size_t count,
+                      struct error *err) MUST_CHECK;
+int fake_op_snapshot_memory(struct hv *hv, const char *uuid,
+                            const struct hv_disk_change *changes, size_t count,
+                            struct hv_memory *memory, struct error *err);
+int fake_op_check_memory(struct hv *hv, const char *uuid, const char *path,
+                         struct error *err);
+int fake_op_restore_memory(struct hv *hv, const char *uuid, const char *path,
+                           const struct hv_disk_change *changes, size_t count,
+                           struct error *err);
 int fake_op_define_disks(struct hv *hv, const char *uuid,
                          const struct hv_disk_change *changes, size_t count,
                          struct error *err);
@@ -185,6 +209,20 @@ int fake_op_job_set_speed(struct hv *hv, const char *uuid, const char *target,
 int fake_job_run(struct fake_call *call, struct fake_disk *disk,
                  struct error *err) MUST_CHECK;
 
+/* -- disks (fake_disk.c) -------------------------------------------------- */
+
+/* As libvirt would print it, without what only a definition knows. */
+char *fake_print_xml(const struct fake_machine *machine);
+
+int fake_op_resize(struct hv *hv, const char *uuid, const char *target,
+                   uint64_t bytes, struct error *err);
+int fake_op_attach_disk(struct hv *hv, const char *uuid,
+                        const struct hv_new_disk *disk, struct error *err);
+int fake_op_detach_disk(struct hv *hv, const char *uuid, const char *target,
+                        int64_t timeout_ms, struct error *err);
+int fake_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
+                        uint64_t memory_bytes, struct error *err);
+
 /* -- images (fake_image.c) ------------------------------------------------ */
 
 /* The file's backing file, absolute; NULL when it has none. */
@@ -199,6 +237,8 @@ int fake_image_write(struct fake *fake, const struct fake_paths *chain,
 /* Merge chain[from .. to - 1] into chain[to]. */
 int fake_image_commit(struct fake *fake, const struct fake_paths *chain,
                       size_t from, size_t to, struct error *err) MUST_CHECK;
+int fake_image_resize(struct fake *fake, const struct fake_paths *chain,
+                      uint64_t bytes, struct error *err) MUST_CHECK;
 int fake_image_rebase(struct fake *fake, const char *path, const char *base,
                       struct error *err) MUST_CHECK;
 

@@ -12,6 +12,12 @@
 #include "base/path.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#define HOLD_MAX ((size_t)4096)
+
+/* What the memory begins at after each boot. */
+#define BOOT UINT64_C(1000000)
 
 static bool
 is_on(const struct fake_machine *machine)
@@ -19,19 +25,29 @@ is_on(const struct fake_machine *machine)
     return machine->state != HV_STOPPED;
 }
 
-static int
-check_hold(const struct fake *fake, const char *uuid, struct error *err)
+/* As the hook of data/hooks: a line "allow NAME" of the hold's file lets a
+ * machine start whose top file has that name. */
+int
+fake_check_hold(const struct fake *fake, const char *uuid, const char *top,
+                struct error *err)
 {
     AUTO_FREE char *path = NULL;
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *allow = NULL;
 
     if (fake->hold_directory == NULL)
         return 0;
     path = path_join(fake->hold_directory, uuid);
-    if (fd_exists(path))
-        return error_set(err, ERROR_CONFLICT,
-                         "the hook refused: machine '%s' is held by '%s'", uuid,
-                         path);
-    return 0;
+    if (!fd_exists(path))
+        return 0;
+    if (top != NULL && fd_read_file(path, HOLD_MAX, &text, NULL, err) == 0) {
+        allow = xasprintf("\nallow %s\n", path_name(top));
+        if (strstr(text, allow) != NULL)
+            return 0;
+    }
+    return error_set(err, ERROR_CONFLICT,
+                     "the hook refused: machine '%s' is held by '%s'", uuid,
+                     path);
 }
 
 static int
@@ -55,13 +71,17 @@ fake_power_on(struct fake_call *call, struct error *err)
     if (is_on(machine))
         return error_set(err, ERROR_CONFLICT, "machine '%s' runs already",
                          machine->name);
-    if (check_hold(call->fake, machine->uuid, err) < 0)
+    if (fake_check_hold(call->fake, machine->uuid,
+                        machine->disk_count > 0 ? machine->disks[0].inactive
+                                                : NULL,
+                        err) < 0)
         return -1;
     for (size_t i = 0; i < machine->disk_count; i++)
         if (open_disk(&machine->disks[i], err) < 0)
             return -1;
     machine->state = HV_RUNNING;
     machine->frozen = false;
+    machine->memory = ++machine->boots * BOOT;
     if (fake_store(call, err) < 0)
         return -1;
     fake_emit(call->fake, HV_EVENT_STATE, machine->uuid, HV_RUNNING);
@@ -73,6 +93,7 @@ fake_power_off(struct fake_machine *machine)
 {
     machine->state = HV_STOPPED;
     machine->frozen = false;
+    machine->memory = 0;
     for (size_t i = 0; i < machine->disk_count; i++) {
         struct fake_disk *disk = &machine->disks[i];
 

@@ -127,9 +127,10 @@ switch_all(struct fake_call *call, const struct hv_disk_change *changes,
     return fake_store(call, err);
 }
 
-static int
-snapshot(struct fake_call *call, const struct hv_disk_change *changes,
-         size_t count, bool quiesce, struct error *err)
+int
+fake_check_snapshot(struct fake_call *call,
+                    const struct hv_disk_change *changes, size_t count,
+                    struct error *err)
 {
     struct fake_machine *machine = &call->machine;
 
@@ -139,6 +140,29 @@ snapshot(struct fake_call *call, const struct hv_disk_change *changes,
     for (size_t i = 0; i < count; i++)
         if (check_change(machine, &changes[i], err) < 0)
             return -1;
+    return 0;
+}
+
+int
+fake_switch_disks(struct fake_call *call, const struct hv_disk_change *changes,
+                  size_t count, struct error *err)
+{
+    if (switch_all(call, changes, count, VIEW_QEMU, err) < 0 ||
+        fake_place("fake.snapshot.between-qemu-and-live", err) < 0 ||
+        switch_all(call, changes, count, VIEW_LIVE, err) < 0 ||
+        fake_place("fake.snapshot.between-live-and-inactive", err) < 0)
+        return -1;
+    return switch_all(call, changes, count, VIEW_INACTIVE, err);
+}
+
+static int
+snapshot(struct fake_call *call, const struct hv_disk_change *changes,
+         size_t count, bool quiesce, struct error *err)
+{
+    struct fake_machine *machine = &call->machine;
+
+    if (fake_check_snapshot(call, changes, count, err) < 0)
+        return -1;
     if (quiesce) {
         if (check_quiesce(machine, err) < 0)
             return -1;
@@ -148,12 +172,7 @@ snapshot(struct fake_call *call, const struct hv_disk_change *changes,
             return -1;
         machine->frozen = false; /* stored with the next step */
     }
-    if (switch_all(call, changes, count, VIEW_QEMU, err) < 0 ||
-        fake_place("fake.snapshot.between-qemu-and-live", err) < 0 ||
-        switch_all(call, changes, count, VIEW_LIVE, err) < 0 ||
-        fake_place("fake.snapshot.between-live-and-inactive", err) < 0)
-        return -1;
-    return switch_all(call, changes, count, VIEW_INACTIVE, err);
+    return fake_switch_disks(call, changes, count, err);
 }
 
 int

@@ -163,6 +163,7 @@ read_disk(const json_t *object, struct fake_disk *disk)
         .top = text_of(job, "top"),
         .base = text_of(job, "base"),
         .speed = (uint64_t)json_integer_value(json_object_get(job, "speed")),
+        .asked = (uint64_t)json_integer_value(json_object_get(job, "asked")),
     };
 }
 
@@ -191,6 +192,9 @@ fake_load(const char *directory, const char *uuid,
         .agent_channel = flag_of(object, "agent_channel"),
         .agent_connected = flag_of(object, "agent_connected"),
         .frozen = flag_of(object, "frozen"),
+        .boots = (uint64_t)json_integer_value(json_object_get(object, "boots")),
+        .memory =
+            (uint64_t)json_integer_value(json_object_get(object, "memory")),
         .disks = xcalloc(json_array_size(disks) + 1, sizeof(struct fake_disk)),
         .disk_count = json_array_size(disks),
     };
@@ -213,10 +217,11 @@ job_as_json(const struct fake_job *job)
 {
     if (!job->exists)
         return json_null();
-    return json_pack("{sb sb sb so so sI}", "ready", job->ready, "dirty",
+    return json_pack("{sb sb sb so so sI sI}", "ready", job->ready, "dirty",
                      job->dirty, "active", job->active, "top",
                      text_or_null(job->top), "base", text_or_null(job->base),
-                     "speed", (json_int_t)job->speed);
+                     "speed", (json_int_t)job->speed, "asked",
+                     (json_int_t)job->asked);
 }
 
 static json_t *
@@ -261,11 +266,13 @@ fake_save(const char *directory, const struct fake_machine *machine,
 
     for (size_t i = 0; i < machine->disk_count; i++)
         (void)json_array_append_new(disks, disk_as_json(&machine->disks[i]));
-    object = json_pack("{ss so si sb sb sb so}", "name", machine->name, "xml",
-                       text_or_null(machine->xml), "state", (int)machine->state,
-                       "agent_channel", machine->agent_channel,
-                       "agent_connected", machine->agent_connected, "frozen",
-                       machine->frozen, "disks", disks);
+    object =
+        json_pack("{ss so si sb sb sb sI sI so}", "name", machine->name, "xml",
+                  text_or_null(machine->xml), "state", (int)machine->state,
+                  "agent_channel", machine->agent_channel, "agent_connected",
+                  machine->agent_connected, "frozen", machine->frozen, "boots",
+                  (json_int_t)machine->boots, "memory",
+                  (json_int_t)machine->memory, "disks", disks);
     text = json_dumps(object, JSON_INDENT(1));
     if (text == NULL)
         return error_set(err, ERROR_INVALID,

@@ -18,6 +18,10 @@
  *   fake.snapshot.between-qemu-and-live  QEMU writes to the overlays, libvirt
  *                                        does not know
  *   fake.snapshot.between-live-and-inactive
+ *   fake.attach.between-live-and-inactive
+ *   fake.detach.between-live-and-inactive
+ *   fake.memory.partial                  half of the memory's file is written
+ *   fake.memory.complete                 all of it, no disk was switched
  *   fake.commit.between-copy-and-rebase  the base holds the layers, nothing
  *                                        else has changed
  *   fake.commit.between-rebase-and-view  the child's header names the base
@@ -83,6 +87,11 @@ int hv_fake_set_view(struct hv *hv, const char *uuid, const char *target,
                      const char *live_top, const char *inactive_top,
                      struct error *err) MUST_CHECK NONNULL(1, 2, 3, 6);
 
+/* hv_view() past all that is scripted; *ret as there. */
+int hv_fake_view(struct hv *hv, const char *uuid, const char *target,
+                 struct hv_disk_view *ret, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
 /**
  * hv_fake_guest_write(hv, uuid, target, buffer, offset, length, err):
  * Write as the guest would, into the file that QEMU has as its top.
@@ -94,6 +103,11 @@ int hv_fake_set_view(struct hv *hv, const char *uuid, const char *target,
 int hv_fake_guest_write(struct hv *hv, const char *uuid, const char *target,
                         const void *buffer, uint64_t offset, size_t length,
                         struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 7);
+
+/* What the guest's memory holds: another number after every boot and every
+ * write, the same one after a restore; 0 when it does not run. */
+int hv_fake_memory(struct hv *hv, const char *uuid, uint64_t *ret_memory,
+                   struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /* Let every running block job of the machine end as it would while nobody
  * watches: mid-chain commits are done and gone, active ones ready. */
@@ -119,11 +133,16 @@ typedef int hv_fake_committer(const struct hv_fake_layer *top,
 typedef int hv_fake_rebaser(const char *path, const struct hv_fake_layer *base,
                             struct error *err);
 
+/* Grow the guest's disk of layers[0], whose backing chain is the rest. */
+typedef int hv_fake_resizer(const struct hv_fake_layer *layers, size_t count,
+                            uint64_t bytes, struct error *err);
+
 /* NULL, and the state at the start, is qemu-io and qemu-img. */
 void hv_fake_set_writer(struct hv *hv, hv_fake_writer *writer) NONNULL(1);
 void hv_fake_set_committer(struct hv *hv, hv_fake_committer *committer)
     NONNULL(1);
 void hv_fake_set_rebaser(struct hv *hv, hv_fake_rebaser *rebaser) NONNULL(1);
+void hv_fake_set_resizer(struct hv *hv, hv_fake_resizer *resizer) NONNULL(1);
 
 /* Machines with a file of their uuid in it do not start; NULL for none. */
 void hv_fake_set_hold_directory(struct hv *hv, const char *directory)

@@ -33,6 +33,8 @@ struct lv_watch {
     bool started;      /* by commit_start, and watched ever since */
     bool stopped;      /* the machine ended since */
     bool disconnected; /* events may have been missed since */
+    int64_t paused_at; /* clock_monotonic_ms() of the last pause; 0: none */
+    int64_t resumed_at;
 };
 
 struct lv {
@@ -120,6 +122,8 @@ void lv_watch_reset(struct lv *lv, struct lv_watch *watch, bool started);
 void lv_watch_job(struct lv *lv, const char *uuid, const char *target,
                   int status);
 void lv_watch_stopped(struct lv *lv, const char *uuid);
+/* The machine was paused, or went on. */
+void lv_watch_paused(struct lv *lv, const char *uuid, bool paused);
 void lv_watch_disconnected(struct lv *lv);
 void lv_watches_free(struct lv *lv);
 
@@ -163,6 +167,34 @@ int lv_op_define_disks(struct hv *hv, const char *uuid,
                        const struct hv_disk_change *changes, size_t count,
                        struct error *err);
 int lv_op_define_xml(struct hv *hv, const char *xml, struct error *err);
+int lv_op_undefine(struct hv *hv, const char *uuid, struct error *err);
+
+int lv_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
+                      uint64_t memory_bytes, struct error *err);
+
+/* lv_disk.c */
+int lv_op_resize(struct hv *hv, const char *uuid, const char *target,
+                 uint64_t bytes, struct error *err);
+int lv_op_attach_disk(struct hv *hv, const char *uuid,
+                      const struct hv_new_disk *disk, struct error *err);
+int lv_op_detach_disk(struct hv *hv, const char *uuid, const char *target,
+                      int64_t timeout_ms, struct error *err);
+
+/* What a snapshot call that failed has done; returns -1 with *err made true. */
+int lv_explain_snapshot(const struct lv_call *call,
+                        const struct hv_machine *machine,
+                        const struct hv_disk_change *changes, size_t count,
+                        struct error *err);
+
+/* lv_memory.c */
+int lv_op_snapshot_memory(struct hv *hv, const char *uuid,
+                          const struct hv_disk_change *changes, size_t count,
+                          struct hv_memory *memory, struct error *err);
+int lv_op_check_memory(struct hv *hv, const char *uuid, const char *path,
+                       struct error *err);
+int lv_op_restore_memory(struct hv *hv, const char *uuid, const char *path,
+                         const struct hv_disk_change *changes, size_t count,
+                         struct error *err);
 
 /* lv_job.c */
 int lv_job_state(const struct lv_call *call, const char *target,

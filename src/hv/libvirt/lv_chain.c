@@ -60,6 +60,21 @@ has_job(const struct lv_call *call, const struct hv_disk_change *changes,
     return false;
 }
 
+int
+lv_explain_snapshot(const struct lv_call *call,
+                    const struct hv_machine *machine,
+                    const struct hv_disk_change *changes, size_t count,
+                    struct error *err)
+{
+    if (err->code == ERROR_UNAVAILABLE)
+        return -1;
+    if (err->code == ERROR_UNSUPPORTED && has_job(call, changes, count))
+        err->code = ERROR_BUSY;
+    if (has_switched(call, machine, changes, count))
+        err->code = ERROR_UNAVAILABLE;
+    return -1;
+}
+
 static int
 explain_failure(const struct lv_call *call, const struct hv_machine *machine,
                 const struct hv_disk_change *changes, size_t count,
@@ -69,10 +84,7 @@ explain_failure(const struct lv_call *call, const struct hv_machine *machine,
 
     if (err->code == ERROR_UNAVAILABLE)
         return -1;
-    if (err->code == ERROR_UNSUPPORTED && has_job(call, changes, count))
-        err->code = ERROR_BUSY;
-    if (has_switched(call, machine, changes, count))
-        err->code = ERROR_UNAVAILABLE;
+    (void)lv_explain_snapshot(call, machine, changes, count, err);
     /* libvirt thaws what it froze; this is for when it could not. */
     if (quiesce && err->code != ERROR_UNSUPPORTED &&
         err->code != ERROR_TIMEOUT && err->code != ERROR_CONFLICT)
@@ -93,7 +105,7 @@ snapshot(const struct lv_call *call, const struct hv_disk_change *changes,
     virDomainSnapshotPtr made;
 
     if (lv_machine(call, &machine, err) < 0 ||
-        domain_xml_snapshot(machine, changes, count, &xml, err) < 0)
+        domain_xml_snapshot(machine, changes, count, NULL, &xml, err) < 0)
         return -1;
     /* Libvirt would do it offline, by qemu-img. */
     if (machine->state == HV_STOPPED)
@@ -172,6 +184,34 @@ lv_op_define_disks(struct hv *hv, const char *uuid,
     return lv_end(&call, define_disks(&call, changes, count, err), err);
 }
 
+static int
+set_compute(const struct lv_call *call, unsigned vcpus, uint64_t memory_bytes,
+            struct error *err)
+{
+    AUTO_FREE char *old = NULL;
+    AUTO_FREE char *xml = NULL;
+
+    if (virDomainIsActive(call->domain) != 0)
+        return error_set(err, ERROR_CONFLICT, "machine '%s' is not stopped",
+                         call->name);
+    old = lv_inactive_xml(call, err);
+    if (old == NULL ||
+        domain_xml_set_compute(old, vcpus, memory_bytes, &xml, err) < 0)
+        return -1;
+    return define(call->conn, xml, err);
+}
+
+int
+lv_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
+                  uint64_t memory_bytes, struct error *err)
+{
+    struct lv_call call;
+
+    if (lv_begin(hv, uuid, &call, err) < 0)
+        return -1;
+    return lv_end(&call, set_compute(&call, vcpus, memory_bytes, err), err);
+}
+
 int
 lv_op_define_xml(struct hv *hv, const char *xml, struct error *err)
 {
@@ -180,4 +220,35 @@ lv_op_define_xml(struct hv *hv, const char *xml, struct error *err)
     if (lv_begin(hv, NULL, &call, err) < 0)
         return -1;
     return lv_end(&call, define(call.conn, xml, err), err);
+}
+
+static int
+undefine(const struct lv_call *call, struct error *err)
+{
+    unsigned flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
+                     VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+                     VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA |
+                     VIR_DOMAIN_UNDEFINE_NVRAM;
+    int active = virDomainIsActive(call->domain);
+
+    if (active < 0)
+        return lv_fail(err, "state of machine '%s'", call->name);
+    /* Libvirt would make it a transient one. */
+    if (active == 1)
+        return error_set(err, ERROR_CONFLICT, "machine '%s' runs", call->name);
+    if (lv_place("libvirt.undefine.call", err) < 0)
+        return -1;
+    if (virDomainUndefineFlags(call->domain, flags) < 0)
+        return lv_fail(err, "undefine machine '%s'", call->name);
+    return lv_place("libvirt.undefine.called", err);
+}
+
+int
+lv_op_undefine(struct hv *hv, const char *uuid, struct error *err)
+{
+    struct lv_call call;
+
+    if (lv_begin(hv, uuid, &call, err) < 0)
+        return -1;
+    return lv_end(&call, undefine(&call, err), err);
 }

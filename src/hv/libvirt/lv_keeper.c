@@ -62,11 +62,13 @@ on_lifecycle(struct lv *lv, const char *uuid, int event)
         break;
     case VIR_DOMAIN_EVENT_STARTED:
     case VIR_DOMAIN_EVENT_RESUMED:
+        lv_watch_paused(lv, uuid, false);
         lv_emit(lv, HV_EVENT_STATE, uuid, HV_RUNNING);
         break;
     case VIR_DOMAIN_EVENT_SUSPENDED:
     case VIR_DOMAIN_EVENT_PMSUSPENDED:
     case VIR_DOMAIN_EVENT_CRASHED:
+        lv_watch_paused(lv, uuid, true);
         lv_emit(lv, HV_EVENT_STATE, uuid, HV_PAUSED);
         break;
     case VIR_DOMAIN_EVENT_SHUTDOWN:
@@ -123,6 +125,18 @@ io_error_callback(virConnectPtr conn, virDomainPtr domain, const char *source,
     if (action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE &&
         virDomainGetUUIDString(domain, uuid) == 0)
         lv_emit(context, HV_EVENT_IO_ERROR, uuid, HV_PAUSED);
+}
+
+/* A disk is gone: its watch is under its alias. */
+static void
+removed_callback(virConnectPtr conn, virDomainPtr domain, const char *alias,
+                 void *context)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    (void)conn;
+    if (alias != NULL && virDomainGetUUIDString(domain, uuid) == 0)
+        lv_watch_job(context, uuid, alias, 0);
 }
 
 static void
@@ -191,6 +205,8 @@ listen_to_all(struct lv *lv, virConnectPtr conn, struct error *err)
                   CALLBACK(lifecycle_callback), err) < 0 ||
         listen_to(lv, conn, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
                   CALLBACK(job_callback), err) < 0 ||
+        listen_to(lv, conn, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+                  CALLBACK(removed_callback), err) < 0 ||
         listen_to(lv, conn, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON,
                   CALLBACK(io_error_callback), err) < 0)
         return -1;

@@ -13,6 +13,7 @@
  */
 #include "hv/libvirt/libvirt_internal.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <stdio.h>
@@ -41,6 +42,7 @@ lv_watch_reset(struct lv *lv, struct lv_watch *watch, bool started)
     watch->ended = -1;
     watch->started = started;
     watch->stopped = watch->disconnected = false;
+    watch->paused_at = watch->resumed_at = 0;
     lock_give(&lv->lock);
 }
 
@@ -76,6 +78,23 @@ lv_watch_stopped(struct lv *lv, const char *uuid)
     (void)snprintf(copy, sizeof(copy), "%s", uuid);
     lock_take(&lv->lock);
     map_walk(lv->watches, mark_stopped, copy);
+    signal_wake_all(&lv->changed);
+    lock_give(&lv->lock);
+}
+
+void
+lv_watch_paused(struct lv *lv, const char *uuid, bool paused)
+{
+    AUTO_FREE char *key = xasprintf("%s/", uuid);
+    int64_t now = clock_monotonic_ms();
+    struct lv_watch *watch;
+
+    lock_take(&lv->lock);
+    watch = map_find(lv->watches, key);
+    if (watch != NULL && paused)
+        watch->paused_at = now;
+    else if (watch != NULL)
+        watch->resumed_at = now;
     signal_wake_all(&lv->changed);
     lock_give(&lv->lock);
 }

@@ -83,6 +83,31 @@ image_list() {
     return "$status"
 }
 
+# image_put FILE PATH SEED KIB: a file is written into the image's ext4 without
+# a guest: the chain is shown as a flat file by qemu-storage-daemon (FUSE).
+# 1 when this host cannot do that; nothing was written then.
+image_put() {
+    local flat pid status=1
+
+    [ -c /dev/fuse ] && command -v qemu-storage-daemon >/dev/null || return 1
+    flat=$(mktemp "$LAB/tmp/flat.XXXXXX")
+    "$VARVE_LAB_CACHE/guest-tool" fill "$flat.new" "$3" $(($4 * 1024))
+    qemu-storage-daemon --pidfile "$flat.pid" \
+        --blockdev "driver=file,node-name=file,filename=$1,locking=on" \
+        --blockdev driver=qcow2,node-name=disk,file=file,discard=unmap \
+        --export "fuse,id=e,node-name=disk,mountpoint=$flat,writable=on" &
+    pid=$!
+    if until_true 5 test -s "$flat"; then
+        { e2fsck -fy "$flat" >/dev/null 2>&1 || [ $? = 1 ]; } &&
+            debugfs -w -R "write $flat.new $2" "$flat" >/dev/null 2>&1 &&
+            status=0
+    fi
+    end_process "$pid" 5
+    wait "$pid" 2>/dev/null
+    rm -f "$flat" "$flat.new" "$flat.pid"
+    return $status
+}
+
 # image_is_clean FILE: the ext4 in it was frozen or unmounted at that point:
 # its journal has nothing to replay.
 image_is_clean() {

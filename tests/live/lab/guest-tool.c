@@ -13,6 +13,9 @@
  *     list DIRECTORY [SHOWN-AS]     "path size hash" of every file below
  *     sum SEED BYTES                "size hash" of what fill would write
  *     latency PATH MILLISECONDS     4 KiB direct writes: count, mean, worst
+ *     ledger PATH PAUSE-MS          numbered 4 KiB records, each on the disk
+ *                                   before the next is written; for ever
+ *     ledger-check PATH             the last number; fails if one is missing
  *
  * The hash tells files apart; it is no protection against a forger.
  */
@@ -307,6 +310,112 @@ latency(const char *path, uint64_t duration_ms)
     return 0;
 }
 
+/* -- a ledger: what was on the disk stays there ------------------------- */
+
+#define LEDGER_SLOTS 256
+#define RECORD 4096
+
+/* Record `number` in chunk[0..]. */
+static void
+make_record(uint64_t number)
+{
+    uint64_t state = state_of(number);
+
+    chunk[0] = number;
+    for (size_t i = 1; i < RECORD / 8 - 1; i++)
+        chunk[i] = next_random(&state);
+    chunk[RECORD / 8 - 1] = hash_more(number, chunk, RECORD - 8);
+}
+
+/* The number in the slot of `fd`, 0 when it is empty; false when damaged. */
+static bool
+read_record(int fd, uint64_t slot, uint64_t *ret_number)
+{
+    ssize_t n = pread(fd, chunk, RECORD, (int64_t)(slot * RECORD));
+    uint64_t number = chunk[0];
+
+    *ret_number = 0;
+    if (n == 0)
+        return true;
+    if (n != RECORD)
+        return false;
+    *ret_number = number;
+    if (number == 0) {
+        for (size_t i = 0; i < RECORD / 8; i++) {
+            if (chunk[i] != 0)
+                return false;
+        }
+        return true;
+    }
+    return number % LEDGER_SLOTS == slot &&
+           chunk[RECORD / 8 - 1] == hash_more(number, chunk, RECORD - 8);
+}
+
+/* The last number; every one of the 256 up to it must be in its slot. */
+static int
+ledger_last(int fd, const char *path, uint64_t *ret_last)
+{
+    uint64_t numbers[LEDGER_SLOTS];
+
+    *ret_last = 0;
+    for (uint64_t i = 0; i < LEDGER_SLOTS; i++) {
+        if (!read_record(fd, i, &numbers[i])) {
+            (void)fprintf(stderr, "%s: slot %" PRIu64 " is damaged\n", path, i);
+            return 1;
+        }
+        if (numbers[i] > *ret_last)
+            *ret_last = numbers[i];
+    }
+    for (uint64_t i = 0; i < LEDGER_SLOTS && i < *ret_last; i++) {
+        uint64_t number = *ret_last - i;
+
+        if (numbers[number % LEDGER_SLOTS] != number) {
+            (void)fprintf(stderr, "%s: %" PRIu64 " of %" PRIu64 " is lost\n",
+                          path, number, *ret_last);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+ledger_check(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t last;
+    int result;
+
+    if (fd < 0)
+        return fail(path);
+    result = ledger_last(fd, path, &last);
+    if (result == 0)
+        (void)printf("%" PRIu64 "\n", last);
+    (void)close(fd);
+    return result;
+}
+
+static int
+ledger(const char *path, uint64_t pause_ms)
+{
+    int fd =
+        open(path, O_RDWR | O_CREAT | O_DIRECT | O_DSYNC | O_CLOEXEC, 0644);
+    struct timespec pause = {.tv_sec = (time_t)(pause_ms / 1000),
+                             .tv_nsec = (long)(pause_ms % 1000) * 1000000};
+    uint64_t last;
+
+    if (fd < 0)
+        return fail(path);
+    if (ledger_last(fd, path, &last) != 0)
+        return 1;
+    for (;;) {
+        last++;
+        make_record(last);
+        if (!write_all(fd, chunk, RECORD, last % LEDGER_SLOTS * RECORD))
+            return fail(path);
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -327,11 +436,16 @@ main(int argc, char **argv)
         return sum(a, b);
     if (argc == 4 && strcmp(verb, "latency") == 0 && number(argv[3], &a))
         return latency(argv[2], a);
+    if (argc == 4 && strcmp(verb, "ledger") == 0 && number(argv[3], &a))
+        return ledger(argv[2], a);
+    if (argc == 3 && strcmp(verb, "ledger-check") == 0)
+        return ledger_check(argv[2]);
     (void)fputs("usage: guest-tool fill PATH SEED BYTES\n"
                 "       guest-tool scatter PATH SEED BLOCKS\n"
                 "       guest-tool list DIRECTORY [SHOWN-AS]\n"
                 "       guest-tool sum SEED BYTES\n"
-                "       guest-tool latency PATH MILLISECONDS\n",
+                "       guest-tool latency PATH MILLISECONDS\n"
+                "       guest-tool ledger PATH PAUSE-MS | ledger-check PATH\n",
                 stderr);
     return 2;
 }

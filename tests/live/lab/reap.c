@@ -166,6 +166,9 @@ take_signal(struct reaper *reaper)
             (void)kill(reaper->child, SIGHUP);
         break;
     case SIGUSR1:
+        /* Of two pending signals the lower number comes first: its death may
+           not have been told yet. */
+        collect(reaper);
         if (reaper->child == 0 && !reaper->ending)
             start(reaper);
         break;

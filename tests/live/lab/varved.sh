@@ -34,7 +34,14 @@ varved_paths() {
 
 # varved_install_hook: as the package does, before libvirtd starts (it looks
 # for hooks when it starts and on SIGHUP).  It passes no variables to hooks.
+# Without a daemon (the lab alone) the script of the source is wrapped.
 varved_install_hook() {
+    if [ -x "$VARVED" ]; then
+        printf 'state-dir = %s\nhook-dir = %s\n' "$VARVE_STATE" \
+            "$LAB_HOOKS" >"$LAB/tmp/hook.conf"
+        "$VARVED" --config "$LAB/tmp/hook.conf" --install-hook >/dev/null
+        return
+    fi
     mkdir -p "$LAB_HOOKS/qemu.d"
     cat >"$LAB_HOOKS/qemu.d/varve" <<HOOK
 #!/bin/sh
@@ -144,7 +151,8 @@ api() {
     for argument in "$@"; do
         arguments+=(--data-urlencode "$argument")
     done
-    status=$(curl -sS --max-time 60 --unix-socket "$VARVE_SOCKET" --get \
+    status=$(curl -sS --max-time "${API_SECONDS:-60}" \
+        --unix-socket "$VARVE_SOCKET" --get \
         -o "$API_REPLY" -w '%{http_code}' 'http://localhost/client/api' \
         --data-urlencode "command=$command" --data-urlencode response=json \
         "${arguments[@]}") || return 1

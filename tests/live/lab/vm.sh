@@ -153,6 +153,17 @@ gput() {
         trouble "'$2' was not written in '$1'"
 }
 
+# vm_put NAME PATH SEED KIB: as gput, of a stopped machine: its disk is written
+# without it, or it is booted for that if this host cannot.
+vm_put() {
+    local disk=${2#/mnt/}
+
+    image_put "$(disk_of "$1" "${disk%%/*}")" "${disk#*/}" "$3" "$4" &&
+        return 0
+    vm_start "$1" && gput "$1" "$2" "$3" "$4" && vm_stop "$1" ||
+        trouble "'$2' was not written to the disks of '$1'"
+}
+
 # grm NAME PATH...: files are gone from the guest's disk.
 grm() {
     local vm=$1
@@ -258,9 +269,9 @@ xml_chain_of() {
 
 # views_agree NAME: for every disk, QEMU, the live XML, the inactive XML and
 # the headers of the images name the same files (the inactive XML may name the
-# top one only; a <backingStore> there that is stale keeps the machine from
-# starting, or starts it on a wrong chain).  When it is stopped, every file is
-# sound (what a running QEMU has not flushed yet would look like errors).
+# uppermost ones only; a <backingStore> there that is stale keeps the machine
+# from starting, or starts it on a wrong chain).  When it is stopped, every file
+# is sound (what a running QEMU has not flushed yet would look like errors).
 views_agree() {
     local disk chain running=no
 
@@ -275,7 +286,7 @@ views_agree() {
             echo "qemu-img check finds errors in: $chain"
             return 1
         fi
-        view_is "$disk" "$chain" "inactive XML" \
+        view_begins "$disk" "$chain" "inactive XML" \
             "$(xml_chain_of "$1" "$disk" inactive)" || return 1
     done
 }
@@ -286,6 +297,12 @@ view_is() {
     echo "$1: the headers say:" "$2"
     echo "$3 says:" "$4"
     return 1
+}
+
+# view_begins DEVICE CHAIN WHO FOUND: the uppermost files of the chain, one or
+# more (libvirt looks for the rest itself when the machine starts).
+view_begins() {
+    [[ -n $4 && $2$'\n' == "$4"$'\n'* ]] || view_is "$@"
 }
 
 # throttle_merges NAME DEVICE MIB: from now on a merge of that disk has no more

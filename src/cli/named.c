@@ -4,7 +4,7 @@
  * own filters by name are only there to keep the answer small (some of them
  * find parts of names): what counts is compared here.
  */
-#include "cli/lookup.h"
+#include "cli/named.h"
 
 #include "base/memory.h"
 #include "base/strbuf.h"
@@ -37,6 +37,8 @@ static const struct kind snapshot_kind = {
 static const struct kind backup_kind = {
     "backup", "listBackups",        "backup", "id", "name",
     "name",   "virtualmachinename", "--vm"};
+static const struct kind volume_kind = {
+    "volume", "listVolumes", "volume", "id", "name", "name", "vmname", "--vm"};
 static const struct kind offering_kind = {"offering",
                                           "listBackupOfferings",
                                           "backupoffering",
@@ -49,7 +51,7 @@ static const struct kind zone_kind = {"zone", "listZones", "zone", "id",
                                       "name", "name",      "name", NULL};
 
 const char *
-lookup_id(json_t *object)
+named_id(json_t *object)
 {
     return output_field(object, "id");
 }
@@ -87,7 +89,7 @@ refuse_ambiguous(const struct kind *kind, const char *name, json_t *found,
     for (size_t i = 0; i < MIN(count, (size_t)CANDIDATES_MAX); i++) {
         json_t *item = json_array_get(found, i);
 
-        strbuf_addf(&text, "%s%s (%s)", i > 0 ? ", " : "", lookup_id(item),
+        strbuf_addf(&text, "%s%s (%s)", i > 0 ? ", " : "", named_id(item),
                     output_field(item, kind->place));
     }
     if (count > CANDIDATES_MAX)
@@ -141,8 +143,8 @@ find(struct cli *cli, const struct kind *kind, const char *name,
 }
 
 int
-lookup_vm(struct cli *cli, const char *name, json_t **ret_object,
-          struct error *err)
+named_vm(struct cli *cli, const char *name, json_t **ret_object,
+         struct error *err)
 {
     return find(cli, &vm_kind, name, NULL, ret_object, err);
 }
@@ -154,36 +156,43 @@ find_of(struct cli *cli, const struct kind *kind, const char *name,
 {
     json_auto_t *machine = NULL;
 
-    if (vm != NULL && lookup_vm(cli, vm, &machine, err) < 0)
+    if (vm != NULL && named_vm(cli, vm, &machine, err) < 0)
         return -1;
-    return find(cli, kind, name, machine != NULL ? lookup_id(machine) : NULL,
+    return find(cli, kind, name, machine != NULL ? named_id(machine) : NULL,
                 ret_object, err);
 }
 
 int
-lookup_snapshot(struct cli *cli, const char *name, const char *vm,
-                json_t **ret_object, struct error *err)
+named_snapshot(struct cli *cli, const char *name, const char *vm,
+               json_t **ret_object, struct error *err)
 {
     return find_of(cli, &snapshot_kind, name, vm, ret_object, err);
 }
 
 int
-lookup_backup(struct cli *cli, const char *name, const char *vm,
-              json_t **ret_object, struct error *err)
+named_backup(struct cli *cli, const char *name, const char *vm,
+             json_t **ret_object, struct error *err)
 {
     return find_of(cli, &backup_kind, name, vm, ret_object, err);
 }
 
 int
-lookup_offering(struct cli *cli, const char *name, json_t **ret_object,
-                struct error *err)
+named_volume(struct cli *cli, const char *name, const char *vm,
+             json_t **ret_object, struct error *err)
+{
+    return find_of(cli, &volume_kind, name, vm, ret_object, err);
+}
+
+int
+named_offering(struct cli *cli, const char *name, json_t **ret_object,
+               struct error *err)
 {
     return find(cli, &offering_kind, name, NULL, ret_object, err);
 }
 
 int
-lookup_zone(struct cli *cli, const char *name, json_t **ret_object,
-            struct error *err)
+named_zone(struct cli *cli, const char *name, json_t **ret_object,
+           struct error *err)
 {
     json_auto_t *items = NULL;
 
