@@ -229,6 +229,25 @@ plan_members(struct fold *fold, const struct repo_point *leader,
     return 0;
 }
 
+static bool
+is_published(const struct fold *fold, const char *point)
+{
+    for (size_t i = 0; i < fold->list.count; i++) {
+        if (strcmp(fold->list.points[i]->uuid.text, point) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A published point's marker is left when only the tidying up failed. */
+static int
+check_stage(const struct fold *fold, const char *point, struct error *err)
+{
+    if (!is_published(fold, point))
+        return error_set(err, ERROR_BUSY, "point '%s' is being made", point);
+    return repo_settle_point(fold->repo, fold->vm, point, err) < 0 ? -1 : 0;
+}
+
 static int
 check_others(const struct fold *fold, struct error *err)
 {
@@ -243,9 +262,9 @@ check_others(const struct fold *fold, struct error *err)
     for (size_t i = 0; i < entries.count; i++) {
         const struct repo_entry *entry = &entries.items[i];
 
-        if (strcmp(entry->suffix, REPO_MARKER) == 0)
-            return error_set(err, ERROR_BUSY, "point '%s' is being made",
-                             entry->point.text);
+        if (strcmp(entry->suffix, REPO_MARKER) == 0 &&
+            check_stage(fold, entry->point.text, err) < 0)
+            return -1;
         if (strcmp(entry->suffix, REPO_FOLDED) == 0)
             return error_set(err, ERROR_CONFLICT,
                              "files of an earlier fold of point '%s' cannot "

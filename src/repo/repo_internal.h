@@ -102,13 +102,13 @@ int repo_walk_directory(const char *path,
 
 /*
  * The files that points and stages need: "<account>/<volume>/<uuid><suffix>"
- * is a key of the map, with REPO_IMAGE or REPO_INDEX.  When a manifest cannot
- * be read, *ret_blocked (freed by the caller) says which; then nothing may be
- * unlinked.
+ * is a key of the map, with REPO_IMAGE or REPO_INDEX.  The marker of the point
+ * `unmarked` (or NULL) does not count.  When a manifest cannot be read,
+ * *ret_blocked (freed by the caller) says which; then nothing may be unlinked.
  */
-int repo_collect_needed(const struct repo *repo, struct map *needed,
-                        char **ret_blocked, struct error *err)
-    MUST_CHECK NONNULL(1, 2, 3, 4);
+int repo_collect_needed(const struct repo *repo, const char *unmarked,
+                        struct map *needed, char **ret_blocked,
+                        struct error *err) MUST_CHECK NONNULL(1, 3, 4, 5);
 bool repo_is_needed(const struct map *needed, const char *account,
                     const char *volume, const char *uuid, const char *suffix)
     NONNULL(1, 2, 3, 4, 5);

@@ -190,10 +190,10 @@ add_bad(struct repo_list *list, char *path, const char *reason)
         (struct repo_bad){.path = path, .reason = xstrdup(reason)};
 }
 
-/* Every manifest and, if asked for, every marker. */
+/* Every manifest and, if asked for, every marker but that of `unmarked`. */
 static int
 list_entries(const struct repo *repo, const char *vm, bool markers,
-             struct repo_list *list, struct error *err)
+             const char *unmarked, struct repo_list *list, struct error *err)
 {
     AUTO_REPO_ENTRIES struct repo_entries entries = REPO_ENTRIES_INIT;
 
@@ -206,7 +206,8 @@ list_entries(const struct repo *repo, const char *vm, bool markers,
         struct repo_point *point;
 
         if (strcmp(entry->suffix, REPO_MANIFEST) != 0 &&
-            (!markers || strcmp(entry->suffix, REPO_MARKER) != 0))
+            (!markers || strcmp(entry->suffix, REPO_MARKER) != 0 ||
+             (unmarked != NULL && strcmp(entry->point.text, unmarked) == 0)))
             continue;
         point = read_named(repo, entry->vm.text, entry->point.text,
                            entry->suffix, &why);
@@ -231,7 +232,7 @@ repo_list_points(const struct repo *repo, const char *vm,
 
     if (vm != NULL && !manifest_is_uuid(vm))
         return error_set(err, ERROR_INVALID, "machine '%.64s': not a uuid", vm);
-    if (list_entries(repo, vm, false, &list, err) < 0)
+    if (list_entries(repo, vm, false, NULL, &list, err) < 0)
         return -1;
     *ret_list = list;
     list = (struct repo_list)REPO_LIST_INIT;
@@ -268,12 +269,12 @@ need_files(struct map *needed, const struct repo_point *point)
 }
 
 int
-repo_collect_needed(const struct repo *repo, struct map *needed,
-                    char **ret_blocked, struct error *err)
+repo_collect_needed(const struct repo *repo, const char *unmarked,
+                    struct map *needed, char **ret_blocked, struct error *err)
 {
     AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
 
-    if (list_entries(repo, NULL, true, &list, err) < 0)
+    if (list_entries(repo, NULL, true, unmarked, &list, err) < 0)
         return -1;
     *ret_blocked = list.bad_count > 0 ? xstrdup(list.bad[0].reason) : NULL;
     for (size_t i = 0; i < list.count; i++)

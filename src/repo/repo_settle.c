@@ -57,15 +57,6 @@ unlink_partial(const struct repo *repo, const char *account, const char *volume,
                        err);
 }
 
-static int
-unlink_final(const struct repo *repo, const char *account, const char *volume,
-             const char *uuid, struct error *err)
-{
-    if (unlink_file(repo, account, volume, uuid, REPO_IMAGE, err) < 0)
-        return -1;
-    return unlink_file(repo, account, volume, uuid, REPO_INDEX, err);
-}
-
 /* All unlinking in a volume's folder survives a power cut; an empty folder
  * has no meaning and goes. */
 static int
@@ -159,7 +150,7 @@ repo_finish_removal(const struct repo *repo, const char *vm, const char *uuid,
         error_clear(err);
         return set_aside(repo, vm, uuid, tombstone, err);
     }
-    if (repo_collect_needed(repo, needed, &blocked, err) < 0)
+    if (repo_collect_needed(repo, NULL, needed, &blocked, err) < 0)
         return -1;
     if (blocked != NULL) {
         (void)snprintf(removed->blocked, sizeof(removed->blocked), "%s",
@@ -202,39 +193,33 @@ has(const struct repo *repo, const char *vm, const char *point,
     return fd_exists(path);
 }
 
-int
-repo_remove_point(const struct repo *repo, const char *vm, const char *point,
-                  struct repo_removed *ret_removed, struct error *err)
-{
-    struct repo_removed folded = {.files = 0};
-
-    *ret_removed = (struct repo_removed){.files = 0};
-    if (repo_check_names(vm, point, err) < 0 ||
-        repo_fold_settle(repo, vm, &folded, err) < 0 ||
-        bury_manifest(repo, vm, point, err) < 0)
-        return -1;
-    if (!has(repo, vm, point, REPO_TOMBSTONE))
-        return 0;
-    return repo_finish_removal(repo, vm, point, REPO_TOMBSTONE, ret_removed,
-                               err);
-}
-
 /* -- stages ------------------------------------------------------------- */
 
 struct search {
     const struct repo *repo;
     const char *account;
     const char *uuid;
-    bool final;
+    const struct map *needed; /* NULL: the final files stay */
 };
 
-/* Unlink the partial files of one volume, and the final ones if asked. */
+/* Unlink the partial files of one volume, and the final ones that nobody
+ * needs. */
 static int
-undo_volume(const struct repo *repo, const char *account, const char *volume,
-            const char *uuid, bool final, struct error *err)
+undo_volume(const struct search *search, const char *volume, struct error *err)
 {
-    if (unlink_partial(repo, account, volume, uuid, err) < 0 ||
-        (final && unlink_final(repo, account, volume, uuid, err) < 0))
+    const struct repo *repo = search->repo;
+    const char *account = search->account;
+    const char *uuid = search->uuid;
+
+    if (unlink_partial(repo, account, volume, uuid, err) < 0)
+        return -1;
+    if (search->needed != NULL &&
+        !repo_is_needed(search->needed, account, volume, uuid, REPO_IMAGE) &&
+        unlink_file(repo, account, volume, uuid, REPO_IMAGE, err) < 0)
+        return -1;
+    if (search->needed != NULL &&
+        !repo_is_needed(search->needed, account, volume, uuid, REPO_INDEX) &&
+        unlink_file(repo, account, volume, uuid, REPO_INDEX, err) < 0)
         return -1;
     return sync_volume(repo, account, volume, err);
 }
@@ -242,12 +227,9 @@ undo_volume(const struct repo *repo, const char *account, const char *volume,
 static int
 undo_in_volume(const char *volume, void *context, struct error *err)
 {
-    const struct search *search = context;
-
     if (!manifest_is_uuid(volume))
         return 0;
-    return undo_volume(search->repo, search->account, volume, search->uuid,
-                       search->final, err);
+    return undo_volume(context, volume, err);
 }
 
 static int
@@ -264,18 +246,18 @@ undo_in_account(const char *account, void *context, struct error *err)
 }
 
 /*
- * Unlink what a stage left: partial files, and with `final` (the point never
- * was) the others too.  They bear its uuid; the marker says where they are,
- * and if it is damaged every folder is looked into.
+ * Unlink what a stage left: partial files, and if the point never was, the
+ * others too, but for those that are `needed`.  They bear its uuid; the marker
+ * says where they are, and if it is damaged every folder is looked into.
  */
 static int
 undo_files(const struct repo *repo, const char *uuid, const char *marker,
-           bool final, struct error *err)
+           const struct map *needed, struct error *err)
 {
     AUTO_REPO_POINT struct repo_point *point =
         repo_read_file(marker, false, err);
     AUTO_FREE char *backups = xasprintf("%s/backups", repo->path);
-    struct search search = {.repo = repo, .uuid = uuid, .final = final};
+    struct search search = {.repo = repo, .uuid = uuid, .needed = needed};
 
     if (point == NULL) {
         if (err->code != ERROR_CORRUPT)
@@ -283,15 +265,19 @@ undo_files(const struct repo *repo, const char *uuid, const char *marker,
         error_clear(err);
         return repo_walk_directory(backups, undo_in_account, &search, err);
     }
+    search.account = point->account;
     for (size_t i = 0; i < point->volume_count; i++) {
-        if (undo_volume(repo, point->account, point->volumes[i].volume.text,
-                        uuid, final, err) < 0)
+        if (undo_volume(&search, point->volumes[i].volume.text, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* There is a marker: finish the publishing, or undo it. */
+/*
+ * There is a marker: finish the publishing, or undo it.  Undoing asks first
+ * what the others need: a marker may also be all that is left of a point that
+ * was removed, and points that rest on it live on.
+ */
 static int
 finish_stage(const struct repo *repo, const char *vm, const char *point,
              struct error *err)
@@ -299,12 +285,50 @@ finish_stage(const struct repo *repo, const char *vm, const char *point,
     AUTO_FREE char *marker = repo_point_file(repo, vm, point, REPO_MARKER);
     AUTO_FREE char *partial =
         repo_point_file(repo, vm, point, REPO_MANIFEST REPO_PARTIAL);
-    bool final = !has(repo, vm, point, REPO_MANIFEST);
+    AUTO_MAP struct map *needed = NULL;
+    AUTO_FREE char *blocked = NULL;
 
-    if (undo_files(repo, point, marker, final, err) < 0 ||
+    if (!has(repo, vm, point, REPO_MANIFEST)) {
+        needed = map_new();
+        if (repo_collect_needed(repo, point, needed, &blocked, err) < 0)
+            return -1;
+        if (blocked != NULL)
+            return 0; /* it waits until every manifest can be read */
+    }
+    if (undo_files(repo, point, marker, needed, err) < 0 ||
         fd_unlink(partial, err) < 0)
         return -1;
     return fd_unlink(marker, err);
+}
+
+/* A marker that stayed when the point was published goes before the manifest:
+ * without one it would call the point a stage that never came to its end. */
+static int
+finish_published(const struct repo *repo, const char *vm, const char *point,
+                 struct error *err)
+{
+    if (!has(repo, vm, point, REPO_MARKER) ||
+        !has(repo, vm, point, REPO_MANIFEST))
+        return 0;
+    return finish_stage(repo, vm, point, err);
+}
+
+int
+repo_remove_point(const struct repo *repo, const char *vm, const char *point,
+                  struct repo_removed *ret_removed, struct error *err)
+{
+    struct repo_removed folded = {.files = 0};
+
+    *ret_removed = (struct repo_removed){.files = 0};
+    if (repo_check_names(vm, point, err) < 0 ||
+        repo_fold_settle(repo, vm, &folded, err) < 0 ||
+        finish_published(repo, vm, point, err) < 0 ||
+        bury_manifest(repo, vm, point, err) < 0)
+        return -1;
+    if (!has(repo, vm, point, REPO_TOMBSTONE))
+        return 0;
+    return repo_finish_removal(repo, vm, point, REPO_TOMBSTONE, ret_removed,
+                               err);
 }
 
 int
@@ -437,7 +461,7 @@ count_strays(const struct repo *repo, size_t *ret_count, struct error *err)
     AUTO_FREE char *backups = xasprintf("%s/backups", repo->path);
     struct stray_search search = {.repo = repo, .needed = needed};
 
-    if (repo_collect_needed(repo, needed, &blocked, err) < 0)
+    if (repo_collect_needed(repo, NULL, needed, &blocked, err) < 0)
         return -1;
     /* With a damaged manifest nothing can be called a stray. */
     if (blocked == NULL &&

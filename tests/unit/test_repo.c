@@ -4,6 +4,7 @@
 #include "points.h"
 
 #include "base/fault.h"
+#include "base/fd.h"
 #include "repo/base64.h"
 #include "repo/manifest.h"
 
@@ -389,6 +390,57 @@ what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
     points_release(&points);
 }
 
+/* How often a published point unlinks; the last one is of its marker. */
+static uint64_t
+count_unlinks(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("count");
+    struct points points;
+    uint64_t passes = 0;
+
+    points_init(&points, 10);
+    fault_arm("fd.unlink", 0, FAULT_COUNT);
+    if (repo != NULL && make_line(&points, repo, 1))
+        passes = fault_passes();
+    fault_disarm();
+    points_release(&points);
+    return passes;
+}
+
+/*
+ * The unlinking of a published point's marker failed.  Whatever happens to the
+ * point then, the one that rests on it is not touched.
+ */
+static void
+a_marker_that_stayed_takes_nothing_along(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("stayed");
+    AUTO_FREE char *marker = NULL;
+    AUTO_FREE char *text = NULL;
+    uint64_t last = count_unlinks();
+    struct repo_settled settled;
+    struct error err = ERROR_INIT;
+    struct points points;
+    size_t length;
+
+    points_init(&points, 10);
+    fault_arm("fd.unlink", last, FAULT_FAIL);
+    REQUIRE(make_line(&points, repo, 1));
+    fault_disarm();
+    marker = xasprintf("%s/points/" POINTS_VM "/%s.stage", repo_path(repo),
+                       points.made[0].uuid.text);
+    CHECK_OK(fd_read_file(marker, 1 << 20, &text, &length, &err), &err);
+    REQUIRE(text != NULL && make_line(&points, repo, 1));
+    CHECK(remove_point(repo, points.made[0].uuid.text) == 0);
+    CHECK(!fd_exists(marker) && all_restore(&points, repo, 1));
+    /* One that is there all the same. */
+    sample_store(marker, (const uint8_t *)text, length);
+    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK(settled.strays == 0 && !fd_exists(marker));
+    CHECK(all_restore(&points, repo, 1));
+    points_release(&points);
+}
+
 /* -- manifests ---------------------------------------------------------- */
 
 static void
@@ -481,6 +533,7 @@ main(void)
     RUN(a_stage_refuses_what_is_not_what_it_should_be);
     RUN(names_from_outside_stay_inside);
     RUN(what_a_dead_stage_left_is_settled_unless_it_is_kept);
+    RUN(a_marker_that_stayed_takes_nothing_along);
     RUN(a_manifest_survives_the_way_out_and_in);
     RUN(a_newer_manifest_is_refused_as_such);
     RUN(base64_takes_what_it_gave_and_nothing_else);

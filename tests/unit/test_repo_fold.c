@@ -3,6 +3,8 @@
 #include "oracle.h"
 #include "points.h"
 
+#include "base/fault.h"
+#include "base/fd.h"
 #include "repo/repo_scrub.h"
 
 #include <fcntl.h>
@@ -404,6 +406,35 @@ what_cannot_be_folded_is_refused_by_name(void)
     points_release(&points);
 }
 
+/* A stage whose last step, the unlinking of its marker, failed. */
+static void
+what_a_publishing_left_is_tidied_first(void)
+{
+    AUTO_REPO struct repo *repo = new_repo("left");
+    struct points points;
+    struct repo_folded folded;
+    struct error err = ERROR_INIT;
+    AUTO_FREE char *marker = NULL;
+    uint64_t passes;
+
+    REQUIRE(repo != NULL);
+    points_init(&points, 95);
+    REQUIRE(make_line(&points, repo, 1));
+    fault_arm("fd.unlink", 0, FAULT_COUNT);
+    REQUIRE(push(&points, repo, points.made[0].uuid.text));
+    passes = fault_passes();
+    fault_arm("fd.unlink", passes, FAULT_FAIL);
+    REQUIRE(push(&points, repo, points.made[1].uuid.text));
+    fault_disarm();
+    marker = xasprintf("%s/points/" POINTS_VM "/%s.stage", repo_path(repo),
+                       points.made[2].uuid.text);
+    CHECK(fd_exists(marker));
+    CHECK_OK(fold(repo, points.made[2].uuid.text, NULL, &folded, &err), &err);
+    CHECK(!fd_exists(marker));
+    check_all(&points, repo, 3);
+    points_release(&points);
+}
+
 int
 main(void)
 {
@@ -416,6 +447,7 @@ main(void)
     RUN(a_pass_that_a_fold_overtakes_calls_nothing_damaged);
     RUN(damage_stays_damage_and_is_not_folded_when_asked);
     RUN(what_cannot_be_folded_is_refused_by_name);
+    RUN(what_a_publishing_left_is_tidied_first);
     scratch_leave(&scratch);
     return check_done();
 }
