@@ -20,13 +20,16 @@
 #define POINTS_MAX 300
 #define SETTLE_POINTS_MAX 80
 #define QUIET_MS 240000
+/* Of views.c: libvirt believes an old file. */
+#define REMEDY "stop the machine and start it again"
+#define STALE_VIEW 4 /* a child's exit status */
 
 /* What is to be done, chosen before anybody forks. */
 struct plan {
     enum play_act act;
     char uuid[UUID_TEXT_SIZE];  /* of the point, or "" */
     char other[UUID_TEXT_SIZE]; /* of another point, or "" */
-    bool flag;                  /* quiesced, isolated, verified */
+    bool flag; /* quiesced, isolated, verified; a deletion had failed */
 };
 
 static const struct {
@@ -122,7 +125,8 @@ choose(struct play *play, struct plan *ret)
         return true;
     case PLAY_DELETE_SNAPSHOT:
         pick_broken(rig, ret->uuid);
-        if (ret->uuid[0] == '\0')
+        ret->flag = ret->uuid[0] != '\0';
+        if (!ret->flag)
             pick(rig, RIG_SNAPSHOT, ret->uuid);
         return ret->uuid[0] != '\0';
     case PLAY_REVERT:
@@ -223,6 +227,18 @@ fold(struct rig *rig, const struct plan *plan, struct error *err)
     return 0;
 }
 
+/* A deletion that had failed may have been finished at a start. */
+static int
+delete_snapshot(struct rig *rig, const struct plan *plan, struct error *err)
+{
+    if (rig_delete_snapshot(rig, plan->uuid, err) == 0)
+        return 0;
+    if (!plan->flag || err->code != ERROR_NOT_FOUND)
+        return -1;
+    error_clear(err);
+    return 0;
+}
+
 static int
 operate(struct rig *rig, const struct plan *plan, struct error *err)
 {
@@ -234,7 +250,7 @@ operate(struct rig *rig, const struct plan *plan, struct error *err)
     case PLAY_REVERT:
         return rig_revert(rig, plan->uuid, err);
     case PLAY_DELETE_SNAPSHOT:
-        return rig_delete_snapshot(rig, plan->uuid, err);
+        return delete_snapshot(rig, plan, err);
     case PLAY_BACKUP:
         return rig_backup(rig, plan->flag, uuid, err);
     case PLAY_DELETE_BACKUP:
@@ -309,6 +325,8 @@ in_child(struct rig *rig, const struct plan *plan, uint64_t point,
             _exit(rig_open(rig, err) == 0 ? 0 : 3);
         if (operate(rig, plan, err) == 0)
             _exit(0);
+        if (strstr(err->message, REMEDY) != NULL)
+            _exit(STALE_VIEW);
         (void)fprintf(stderr, "# in the child: %s\n", err->message);
         _exit(3);
     }
@@ -318,32 +336,10 @@ in_child(struct rig *rig, const struct plan *plan, uint64_t point,
         return 1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == STALE_VIEW)
+        return error_set(err, ERROR_CONFLICT, REMEDY);
     return error_set(err, ERROR_INTERNAL, "the child ended with status %d",
                      status);
-}
-
-/* 1 it said that it was done, 0 it did not, -1 failed. */
-static int
-operate_and_die(struct play *play, const struct plan *plan, struct error *err)
-{
-    struct rig *rig = play->rig;
-    int killed;
-    int settled = 1;
-
-    rig_close(rig);
-    killed = in_child(rig, plan, 1 + rig_random(rig, POINTS_MAX), err);
-    play->kills += killed > 0;
-    while (killed > 0 && settled > 0 && rig_random(rig, 2) == 0) {
-        settled =
-            in_child(rig, NULL, 1 + rig_random(rig, SETTLE_POINTS_MAX), err);
-        play->kills += settled > 0;
-    }
-    if (killed < 0 || settled < 0 || rig_open(rig, err) < 0)
-        return -1;
-    /* A job that was written down but had not begun is done now. */
-    if (engine_drain(rig->engine, err) < 0)
-        return -1;
-    return killed == 0;
 }
 
 /* -- and afterwards -------------------------------------------------------- */
@@ -400,6 +396,18 @@ settle_alone(struct rig *rig, struct error *err)
     return engine_drain(rig->engine, err);
 }
 
+/* libvirt was cut off in the middle of a switch and believes the old file;
+ * refused until the machine was stopped, which is what the error says. */
+static int
+follow_remedy(struct play *play, struct error *err)
+{
+    if (strstr(err->message, REMEDY) == NULL && !rig_needs_stop(play->rig))
+        return -1;
+    error_clear(err);
+    play->remedies++;
+    return power(play, false, err) < 0 ? -1 : settle_alone(play->rig, err);
+}
+
 static int
 learn_and_check(struct play *play, const struct rig_outcome *outcome, bool deep,
                 struct error *err)
@@ -425,13 +433,45 @@ afterwards(struct play *play, const struct rig_outcome *outcome, bool deep,
     }
     if (learn_and_check(play, outcome, deep, err) == 0)
         return 0;
-    if (!is_unsure || !play->disturbed || !rig_needs_stop(rig))
+    if (!is_unsure || !play->disturbed)
         return -1;
-    error_clear(err);
     later = *outcome;
-    if (power(play, false, err) < 0 || settle_alone(rig, err) < 0)
+    if (follow_remedy(play, err) < 0)
         return -1;
     return learn_and_check(play, &later, deep, err);
+}
+
+/* 1 it said that it was done, 0 it did not, -1 failed. */
+static int
+operate_and_die(struct play *play, const struct plan *plan, struct error *err)
+{
+    struct rig *rig = play->rig;
+    int killed;
+    int settled = 1;
+
+    rig_close(rig);
+    killed = in_child(rig, plan, 1 + rig_random(rig, POINTS_MAX), err);
+    play->kills += killed > 0;
+    while (killed > 0 && settled > 0 && rig_random(rig, 2) == 0) {
+        settled =
+            in_child(rig, NULL, 1 + rig_random(rig, SETTLE_POINTS_MAX), err);
+        play->kills += settled > 0;
+    }
+    if (killed < 0) {
+        struct error why = *err;
+
+        if (rig_open(rig, err) < 0 || follow_remedy(play, &why) < 0) {
+            *err = why;
+            return -1;
+        }
+        return 0;
+    }
+    if (settled < 0 || rig_open(rig, err) < 0)
+        return -1;
+    /* A job that was written down but had not begun is done now. */
+    if (engine_drain(rig->engine, err) < 0)
+        return -1;
+    return killed == 0;
 }
 
 /* 1 it said that it was done, 0 it did not, -1 failed. */
@@ -453,7 +493,8 @@ operate_disturbed(struct play *play, const struct plan *plan, struct error *err)
     case 2:
         return operate_and_die(play, plan, err);
     default: /* one half in peace */
-        if (operate(rig, plan, err) < 0)
+        if (operate(rig, plan, err) < 0 &&
+            (follow_remedy(play, err) < 0 || operate(rig, plan, err) < 0))
             return -1;
         return 1;
     }
@@ -538,6 +579,6 @@ play_report(const struct play *play)
             printf(" (%u failed)", play->failed[i]);
         printf(",");
     }
-    printf(" %u kills, %u faults, %u scripts\n", play->kills, play->faults,
-           play->scripts);
+    printf(" %u kills, %u faults, %u scripts, %u remedies\n", play->kills,
+           play->faults, play->scripts, play->remedies);
 }

@@ -41,7 +41,8 @@ struct play {
     unsigned kills;
     unsigned scripts;
     unsigned faults;
-    const char *last; /* the last step's name */
+    unsigned remedies; /* machines stopped because a view was stale */
+    const char *last;  /* the last step's name */
 };
 
 /* One step, and then every invariant; `deep` as for rig_check(). */
