@@ -516,7 +516,7 @@ operation(struct play *play, const struct plan *plan, bool deep,
         return -1;
     if (play->has_company) {
         done = operate(play->rig, plan, err) == 0;
-        if (!done && err->code == ERROR_TIMEOUT)
+        if (!done && err->code == ERROR_INTERNAL)
             return -1; /* the job is stuck */
         error_clear(err);
     } else if (play->disturbed) {

@@ -2,6 +2,7 @@
 #include "engine_rig_internal.h"
 
 #include "base/clock.h"
+#include "base/memory.h"
 
 #include <poll.h>
 #include <string.h>
@@ -34,10 +35,25 @@ wait_for_end(struct rig *rig, const char *uuid, struct error *err)
         if (ended != 0)
             return ended < 0 ? -1 : 0;
         if (clock_monotonic_ms() > deadline_ms)
-            return error_set(err, ERROR_TIMEOUT, "job '%s' (%s) is stuck", uuid,
-                             row.command != NULL ? row.command : "?");
+            return error_set(err, ERROR_INTERNAL, "job '%s' (%s) is stuck",
+                             uuid, row.command != NULL ? row.command : "?");
         (void)poll(NULL, 0, 2);
     }
+}
+
+/* The code that a failed job's result names. */
+static enum error_code
+code_of(const char *result)
+{
+    for (int code = ERROR_NONE + 1; result != NULL && code < ERROR_CODE_COUNT;
+         code++) {
+        AUTO_FREE char *named = xasprintf(
+            "\"errorname\":\"%s\"", error_code_name((enum error_code)code));
+
+        if (strstr(result, named) != NULL)
+            return (enum error_code)code;
+    }
+    return ERROR_IO;
 }
 
 /* Run everything, or wait; then say how that job ended. */
@@ -56,7 +72,7 @@ finish(struct rig *rig, const struct ticket *ticket, char *ret_uuid,
         return -1;
     if (row.status == 1)
         return 0;
-    return error_set(err, ERROR_IO, "job ended with %s",
+    return error_set(err, code_of(row.result), "job ended with %s",
                      row.result != NULL ? row.result : "nothing");
 }
 
