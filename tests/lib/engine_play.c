@@ -423,7 +423,6 @@ afterwards(struct play *play, const struct rig_outcome *outcome, bool deep,
 {
     struct rig *rig = play->rig;
     bool is_unsure = outcome != NULL && !outcome->is_done;
-    struct rig_outcome later;
 
     if (play->has_company) {
         if (settle_in_company(rig, err) < 0)
@@ -433,12 +432,9 @@ afterwards(struct play *play, const struct rig_outcome *outcome, bool deep,
     }
     if (learn_and_check(play, outcome, deep, err) == 0)
         return 0;
-    if (!is_unsure || !play->disturbed)
+    if (!play->disturbed || follow_remedy(play, err) < 0)
         return -1;
-    later = *outcome;
-    if (follow_remedy(play, err) < 0)
-        return -1;
-    return learn_and_check(play, &later, deep, err);
+    return learn_and_check(play, is_unsure ? outcome : NULL, deep, err);
 }
 
 /* 1 it said that it was done, 0 it did not, -1 failed. */
