@@ -133,8 +133,7 @@ next_row_locked(struct job_queue *queue, struct state_job *ret_row,
     AUTO_STATE_TX struct state_tx *tx =
         state_begin_write(queue->engine->state, err);
     AUTO_STATE_LIST(job) waiting = {0};
-    const struct state_where where[] = {STATE_INT("status", 0),
-                                        STATE_INT("started", 0)};
+    const struct state_where where[] = {STATE_INT("status", 0)};
 
     if (tx == NULL || state_job_list(tx, STATE_QUERY(where), &waiting, err) < 0)
         return -1;

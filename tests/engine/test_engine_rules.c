@@ -46,6 +46,31 @@ a_cancelled_request_blocks_nothing(void)
     rig_free(rig);
 }
 
+/* The commit by which a job is taken came through, its reply did not. */
+static void
+a_job_that_was_taken_in_doubt_is_taken_again(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    const struct request_vm_snapshot args = {.vm = RIG_VM, .name = "one"};
+    struct error err = ERROR_INIT;
+    struct ticket ticket;
+    char state[32];
+
+    CHECK_OK(request_vm_snapshot_create(rig->engine, &rig->caller, &args,
+                                        &ticket, &err),
+             &err);
+    fault_arm("state.commit.after", 1, FAULT_FAIL);
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    CHECK(fault_fired());
+    fault_disarm();
+    state_of(rig, ticket.object, state);
+    CHECK_TEXT(state, "Allocated");
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    state_of(rig, ticket.object, state);
+    CHECK_TEXT(state, "Ready");
+    rig_free(rig);
+}
+
 static void
 a_restore_is_refused_while_there_are_snapshots(void)
 {
@@ -487,6 +512,7 @@ int
 main(void)
 {
     RUN(a_cancelled_request_blocks_nothing);
+    RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);
     RUN(a_revert_that_changes_the_power_state_is_refused);
