@@ -192,6 +192,7 @@ vm_snapshots_create(struct call *call, struct ticket *ret_ticket,
         .description = call_text(call, "description"),
         .memory = call_flag(call, "snapshotmemory", false),
         .quiesce = call_flag(call, "quiescevm", false),
+        .crash_consistent = !call_flag(call, "quiescevm", true),
     };
 
     return request_vm_snapshot_create(call->engine, &call->caller, &args,

@@ -47,6 +47,14 @@ say_taken(struct cli *cli, json_t *snapshot, json_t *vm, const char *id)
                 (long long)json_integer_value(pause));
 }
 
+/* NULL: as the daemon thinks best. */
+static const char *
+quiesce_of(struct cli *cli)
+{
+    return cli_true(cli, "--no-quiesce") != NULL ? "false"
+                                                 : cli_true(cli, "--quiesce");
+}
+
 int
 snapshot_create(struct cli *cli, struct error *err)
 {
@@ -61,8 +69,7 @@ snapshot_create(struct cli *cli, struct error *err)
     params = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*}", "virtualmachineid",
                        named_id(vm), "name", cli_operand(cli, 1), "description",
                        cli_option(cli, "--description"), "snapshotmemory",
-                       cli_true(cli, "--memory"), "quiescevm",
-                       cli_true(cli, "--quiesce"));
+                       cli_true(cli, "--memory"), "quiescevm", quiesce_of(cli));
     ended = wait_run(cli, "createVMSnapshot", params, &outcome, err);
     if (ended <= 0)
         return ended;

@@ -25,6 +25,7 @@
 #include "engine/bootstrap.h"
 #include "engine/engine.h"
 #include "hv/libvirt/hv_libvirt.h"
+#include "storage/file/storage_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,7 @@ struct daemon {
     int lock_fd;
     struct state *state;
     struct hv *hv;
+    struct storage *storages[1];
     struct engine *engine;
     struct watch *watch;
     struct api *api;
@@ -143,6 +145,9 @@ start_engine(struct daemon *daemon, struct error *err)
     if (daemon->hv == NULL)
         return -1;
     engine.hv = daemon->hv;
+    daemon->storages[0] = storage_file_new();
+    engine.storages = daemon->storages;
+    engine.storage_count = ARRAY_SIZE(daemon->storages);
     daemon->engine = engine_new(&engine, err);
     if (daemon->engine == NULL)
         return -1;
@@ -197,6 +202,8 @@ stop(struct daemon *daemon)
     if (daemon->engine != NULL)
         engine_stop(daemon->engine);
     engine_free(daemon->engine);
+    for (size_t i = 0; i < ARRAY_SIZE(daemon->storages); i++)
+        storage_free(daemon->storages[i]);
     hv_free(daemon->hv);
     state_close(daemon->state);
     if (daemon->lock_fd >= 0)

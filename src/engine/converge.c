@@ -9,6 +9,7 @@
 #include "engine/merge.h"
 #include "engine/operation.h"
 #include "engine/retop.h"
+#include "engine/shot.h"
 #include "engine/tree.h"
 #include "engine/views.h"
 #include "engine/vm_snapshot.h"
@@ -68,6 +69,8 @@ settle_operation(struct engine *engine, struct job *job,
         result = merge_settle(engine, job, row, err);
     else if (strcmp(row->kind, OPERATION_UNLINK) == 0)
         result = merge_settle_unlink(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_SHOT) == 0)
+        result = shot_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_VOLUME) == 0)
         result = volume_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_EXPUNGE) == 0)

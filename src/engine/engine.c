@@ -78,6 +78,10 @@ engine_new(const struct engine_config *config, struct error *err)
     engine->self_test_dir = path_join(config->state_dir, "self-test");
     engine->libvirt_uri = xstrdup_null(config->libvirt_uri);
     engine->only = xstrdup_null(config->only);
+    engine->storages =
+        xcalloc(config->storage_count + 1, sizeof(*engine->storages));
+    for (size_t i = 0; i < config->storage_count; i++)
+        engine->storages[engine->storage_count++] = config->storages[i];
     engine->queue = job_queue_new(engine, config->workers);
     engine->merges = merge_gate_new();
     /* The hook runs as another user and must see the names. */
@@ -262,6 +266,7 @@ engine_free(struct engine *engine)
     free(engine->hold_dir);
     free(engine->self_test_dir);
     free(engine->libvirt_uri);
+    free(engine->storages);
     free(engine->only);
     free(engine);
 }

@@ -19,6 +19,7 @@
 #include "base/uuid.h"
 #include "hv/hv.h"
 #include "state/state.h"
+#include "storage/storage.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,9 +32,12 @@ struct engine_config {
     const char *state_dir;   /* borrowed; hold/ lies in it */
     const char *repository;  /* borrowed; directory of the default store */
     const char *libvirt_uri; /* borrowed; for the thaw watchdog; or NULL */
-    unsigned workers;        /* jobs that run at once; 0: 4 */
-    const char *only;        /* borrowed; uuid of the one machine that is
-                                looked at (self_test.h); NULL: all */
+    struct storage *const *storages; /* borrowed, as they are; by kind, each
+                                        once */
+    size_t storage_count;
+    unsigned workers; /* jobs that run at once; 0: 4 */
+    const char *only; /* borrowed; uuid of the one machine that is
+                         looked at (self_test.h); NULL: all */
 };
 
 /**

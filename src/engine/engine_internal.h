@@ -14,8 +14,10 @@ struct job_queue;
 struct merge_gate;
 
 struct engine {
-    struct state *state;          /* borrowed */
-    struct hv *hv;                /* borrowed */
+    struct state *state;       /* borrowed */
+    struct hv *hv;             /* borrowed */
+    struct storage **storages; /* owned array of borrowed */
+    size_t storage_count;
     struct repo *repo;            /* owned */
     struct job_queue *queue;      /* owned */
     struct merge_gate *merges;    /* owned */

@@ -28,6 +28,7 @@
 #include "engine/merge_pull.h"
 #include "engine/merge_tool.h"
 #include "engine/operation.h"
+#include "engine/storages.h"
 #include "engine/views.h"
 #include "image/commit.h"
 #include "image/qcow2.h"
@@ -187,8 +188,8 @@ out:
 }
 
 static int
-unlink_file(struct engine *engine, const char *vm_uuid, const char *path,
-            int64_t operation, struct error *err)
+unlink_file(struct engine *engine, const char *vm_uuid, json_t *payload,
+            const char *path, int64_t operation, struct error *err)
 {
     const struct state_where where[] = {STATE_TEXT("path", path)};
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
@@ -208,7 +209,7 @@ unlink_file(struct engine *engine, const char *vm_uuid, const char *path,
     if (fault_here("merge.unlink"))
         return error_set_errno(err, errno, "unlink '%s'", path);
     state_end(steal(&tx));
-    if (fd_unlink(path, err) < 0)
+    if (storages_unlink(engine, payload, path, err) < 0)
         return -1;
     return operation_end(engine->state, operation, err);
 }
@@ -254,10 +255,10 @@ move_content(struct engine *engine, struct job *job, struct merge *merge,
 /* The record does not name the file any more, so what was asked is done: one
  * that somebody still uses is removed by a later settling. */
 static int
-unlink_or_postpone(struct engine *engine, const char *vm_uuid, const char *path,
-                   int64_t operation, struct error *err)
+unlink_or_postpone(struct engine *engine, const char *vm_uuid, json_t *payload,
+                   const char *path, int64_t operation, struct error *err)
 {
-    if (unlink_file(engine, vm_uuid, path, operation, err) == 0)
+    if (unlink_file(engine, vm_uuid, payload, path, operation, err) == 0)
         return 0;
     if (err->code != ERROR_BUSY)
         return -1;
@@ -282,8 +283,8 @@ carry_out(struct engine *engine, struct job *job, struct merge *merge,
     log_info("layer-merged", "vm=%s disk=%s top='%s' base='%s' live=%d by=%s",
              merge->vm_name, merge->target, merge->child_path,
              merge->layer_path, (int)live, merge->way);
-    return unlink_or_postpone(engine, merge->vm_uuid, path_that_goes(merge),
-                              unlink_operation, err);
+    return unlink_or_postpone(engine, merge->vm_uuid, NULL,
+                              path_that_goes(merge), unlink_operation, err);
 }
 
 /* What the record says about a merge of these two layers. */
@@ -324,7 +325,7 @@ delete_layer(struct engine *engine, struct tree *tree,
 {
     const struct state_layer *layer = tree_find_layer(volume, layer_id);
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
-    json_t *payload = json_pack("{s:s}", "path", layer->path);
+    json_auto_t *payload = storages_unlink_payload(layer);
     int64_t operation = 0;
     int result = -1;
 
@@ -332,14 +333,13 @@ delete_layer(struct engine *engine, struct tree *tree,
         operation_insert(tx, OPERATION_UNLINK, tree->vm.uuid, OPERATION_FINISH,
                          payload, &operation, err) == 0)
         result = state_commit(tx, err);
-    json_decref(payload);
     state_end(steal(&tx));
     if (result < 0)
         return -1;
     log_info("layer-deleted", "vm=%s disk=%s path='%s'", tree->vm.name,
              volume->row.target, layer->path);
-    return unlink_or_postpone(engine, tree->vm.uuid, layer->path, operation,
-                              err);
+    return unlink_or_postpone(engine, tree->vm.uuid, payload, layer->path,
+                              operation, err);
 }
 
 /* Does nobody wait for it but the machine itself? */
@@ -456,7 +456,7 @@ merge_settle_unlink(struct engine *engine, const struct state_operation *row,
             error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
                       (long long)row->id);
     else
-        result = unlink_file(engine, row->vm_uuid, path, row->id, err);
+        result = unlink_file(engine, row->vm_uuid, payload, path, row->id, err);
     json_decref(payload);
     return result;
 }

@@ -25,6 +25,8 @@
 #define OPERATION_MERGE "merge"   /* one layer into the one below */
 #define OPERATION_UNLINK "unlink" /* a file that no record names any more */
 
+#define OPERATION_SHOT "shot" /* snapshots of disks by their storages */
+
 #define OPERATION_VOLUME "volume" /* attach, detach, resize */
 
 #define OPERATION_PREPARE "prepare" /* may be undone */

@@ -89,6 +89,8 @@ struct request_vm_snapshot {
     const char *description; /* or NULL */
     bool memory;
     bool quiesce;
+    bool crash_consistent; /* it was said that it must not be frozen, even for
+                              a snapshot by its storage */
 };
 int request_vm_snapshot_create(struct engine *engine,
                                const struct caller *caller,

@@ -18,4 +18,8 @@
 int reserve_check(struct engine *engine, const struct retop *retop,
                   struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
+/* The same, of the file system on which `path` lies. */
+int reserve_check_beside(struct engine *engine, const char *path,
+                         struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 #endif

@@ -15,6 +15,7 @@
 #include "engine/hold.h"
 #include "engine/operation.h"
 #include "engine/retop_internal.h"
+#include "engine/storages.h"
 #include "engine/thaw_guard.h"
 #include "engine/views.h"
 #include "engine/volume.h"
@@ -55,6 +56,8 @@ retop_free(struct retop *retop)
         free(retop->disks[i].backing_path);
         free(retop->disks[i].backing_format);
         free(retop->disks[i].path);
+        free(retop->disks[i].source);
+        free(retop->disks[i].storage);
         free(retop->disks[i].format);
     }
     free(retop->disks);
@@ -134,11 +137,21 @@ retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
     return result;
 }
 
+static int
+make_clone(struct engine *engine, const struct retop_disk *disk,
+           struct error *err)
+{
+    struct storage *storage = storages_named(engine, disk->storage, err);
+
+    return storage == NULL
+               ? -1
+               : storage_clone(storage, disk->source, disk->path, err);
+}
+
 int
 retop_make_overlays(struct engine *engine, const struct retop *retop,
                     struct error *err)
 {
-    (void)engine;
     for (size_t i = 0; i < retop->count; i++) {
         const struct retop_disk *disk = &retop->disks[i];
         enum image_format below = IMAGE_QCOW2;
@@ -148,6 +161,11 @@ retop_make_overlays(struct engine *engine, const struct retop *retop,
             return -1;
         if (fault_here("retop.overlay"))
             return error_set_errno(err, errno, "make overlay '%s'", disk->path);
+        if (disk->source != NULL) {
+            if (make_clone(engine, disk, err) < 0)
+                return error_prefix(err, "disk '%s'", disk->target);
+            continue;
+        }
         if (qcow2_create_overlay(disk->path, disk->size, disk->backing_path,
                                  below, disk->old_path, err) < 0)
             return error_prefix(err, "disk '%s'", disk->target);

@@ -42,7 +42,9 @@ struct retop_disk {
     char *backing_path; /* NULL: none */
     char *backing_format;
     char layer_uuid[UUID_TEXT_SIZE];
-    char *path; /* of the new file */
+    char *path;    /* of the new file */
+    char *source;  /* a snapshot that it becomes a clone of, or NULL */
+    char *storage; /* of which kind of storage that is */
     char *format;
     uint64_t size; /* of the guest's disk */
 };
@@ -110,7 +112,8 @@ int retop_add_overlays(struct retop *retop, struct tree *tree,
 int retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
-/* Make the overlays of all disks (snapshot, freeze, revert). */
+/* Make the new files of all disks (snapshot, freeze, revert): overlays, or
+ * clones. */
 int retop_make_overlays(struct engine *engine, const struct retop *retop,
                         struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 

@@ -48,14 +48,15 @@ retop_to_json(const struct retop *retop)
         (void)json_array_append_new(
             disks,
             json_pack("{s:I, s:s, s:I, s:s, s:I, s:s?, s:s?, s:s, s:s, s:s, "
-                      "s:I}",
+                      "s:I, s:s*, s:s*}",
                       "volume", (json_int_t)disk->volume_id, "target",
                       disk->target, "oldLayer", (json_int_t)disk->old_layer,
                       "oldPath", disk->old_path, "parent",
                       (json_int_t)disk->parent, "backingPath",
                       disk->backing_path, "backingFormat", disk->backing_format,
                       "uuid", disk->layer_uuid, "path", disk->path, "format",
-                      disk->format, "size", (json_int_t)disk->size));
+                      disk->format, "size", (json_int_t)disk->size, "source",
+                      disk->source, "storage", disk->storage));
     }
     payload =
         json_pack("{s:i, s:I, s:I, s:s, s:s, s:b, s:b, s:o, s:o}", "purpose",
@@ -103,6 +104,10 @@ disk_from_json(json_t *item, struct retop_disk *disk)
         .backing_path = xstrdup_null(json_string_value(backing_path)),
         .backing_format = xstrdup_null(json_string_value(backing_format)),
         .path = xstrdup(path),
+        .source =
+            xstrdup_null(json_string_value(json_object_get(item, "source"))),
+        .storage =
+            xstrdup_null(json_string_value(json_object_get(item, "storage"))),
         .format = xstrdup(format),
         .size = (uint64_t)size,
     };

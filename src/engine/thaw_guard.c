@@ -180,3 +180,12 @@ thaw_guard_stop(struct thaw_guard *guard)
     *guard = (struct thaw_guard)THAW_GUARD_INIT;
     return !WIFEXITED(status) || WEXITSTATUS(status) != THAW_GUARD_UNUSED;
 }
+
+void
+thaw_guard_leave(struct thaw_guard *guard)
+{
+    if (guard->pid == 0)
+        return;
+    (void)close(guard->fd);
+    *guard = (struct thaw_guard)THAW_GUARD_INIT;
+}

@@ -49,8 +49,12 @@ static bool
 is_open(struct job *job, struct state_tx *tx)
 {
     struct error ignored = ERROR_INIT; /* then it is left to settling, too */
+    static const char *const kinds[] = {OPERATION_RETOP, OPERATION_SHOT};
     const struct state_where where[] = {STATE_TEXT("vm_uuid", job->row.queue),
-                                        STATE_TEXT("kind", OPERATION_RETOP)};
+                                        {.column = "kind",
+                                         .op = STATE_IN_TEXT,
+                                         .texts = kinds,
+                                         .count = ARRAY_SIZE(kinds)}};
     uint64_t count = 1;
 
     if (state_operation_count(tx, STATE_QUERY(where), &count, &ignored) < 0)
@@ -170,16 +174,19 @@ int
 vm_snapshot_run_create(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
+    AUTO_SHOT struct shot *shot = NULL;
 
     if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
-        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0) {
+        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+        vm_snapshot_choose_storage(job, &shot, err) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_NOT_BEGUN, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
         return -1;
     }
     if (vm_snapshot_enter(job, VM_SNAPSHOT_CREATE_REQUESTED, &row, err) < 0)
         return -1;
-    if (create(job, row.id, err) < 0) {
+    if ((shot != NULL ? vm_snapshot_take_storage(job, shot, row.id, err)
+                      : create(job, row.id, err)) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
         converge_tidy(job->engine, job, job_number(job, "vm"));
@@ -209,25 +216,41 @@ vm_snapshot_clear_current(struct state_tx *tx, int64_t vm_id,
     return 0;
 }
 
-static int
-pin_layer(struct state_tx *tx, const struct state_vm_snapshot *row,
-          const struct retop_disk *disk, struct error *err)
+int
+vm_snapshot_pin(struct state_tx *tx, const struct state_vm_snapshot *row,
+                const struct vm_snapshot_member *member, struct error *err)
 {
-    AUTO_STATE(pin) pin = {.layer_id = disk->old_layer, .owner_id = row->id};
+    AUTO_STATE(pin) pin = {.layer_id = member->layer_id, .owner_id = row->id};
     AUTO_STATE(vm_snapshot_volume)
-    member = {.vm_snapshot_id = row->id,
-              .volume_id = disk->volume_id,
-              .layer_id = disk->old_layer,
-              .virtual_size = (int64_t)disk->size};
+    volume = {.vm_snapshot_id = row->id,
+              .volume_id = member->volume_id,
+              .layer_id = member->layer_id,
+              .virtual_size = (int64_t)member->size};
     struct error ignored = ERROR_INIT; /* a size for people */
     uint64_t bytes = 0;
 
-    if (fd_allocated(disk->old_path, &bytes, &ignored) == 0)
-        member.physical_size = (int64_t)bytes;
+    if (fd_allocated(member->path, &bytes, &ignored) == 0)
+        volume.physical_size = (int64_t)bytes;
     state_set_text(&pin.owner_kind, VM_SNAPSHOT_PIN);
     if (state_pin_insert(tx, &pin, err) < 0)
         return -1;
-    return state_vm_snapshot_volume_insert(tx, &member, err);
+    return state_vm_snapshot_volume_insert(tx, &volume, err);
+}
+
+int
+vm_snapshot_become_ready(struct state_tx *tx, struct state_vm_snapshot *row,
+                         int64_t vm_id, bool quiesced, struct error *err)
+{
+    if (vm_snapshot_apply(row, VM_SNAPSHOT_OPERATION_SUCCEEDED, err) < 0 ||
+        vm_snapshot_clear_current(tx, vm_id, &row->parent_id, err) < 0)
+        return -1;
+    row->is_current = 1;
+    row->quiesced = quiesced;
+    state_set_text(&row->problem, NULL);
+    if (vm_snapshot_usage(tx, row, "VMSNAPSHOT.CREATE", "VMSNAPSHOT.ON_PRIMARY",
+                          err) < 0)
+        return -1;
+    return state_vm_snapshot_update(tx, row, err);
 }
 
 /* Without its memory it is none: the layers go again, and so do its files. */
@@ -272,20 +295,18 @@ finish_create(struct engine *engine, struct state_tx *tx,
     if (retop->guest.memory != NULL && !retop->guest.is_saved)
         return finish_without_memory(tx, retop, &row, err);
     set_guest(&row, &retop->guest);
-    if (vm_snapshot_apply(&row, VM_SNAPSHOT_OPERATION_SUCCEEDED, err) < 0 ||
-        vm_snapshot_clear_current(tx, retop->vm_id, &row.parent_id, err) < 0)
-        return -1;
-    row.is_current = 1;
-    row.quiesced = retop->quiesce;
-    state_set_text(&row.problem, NULL);
     for (size_t i = 0; i < retop->count; i++) {
-        if (pin_layer(tx, &row, &retop->disks[i], err) < 0)
+        const struct retop_disk *disk = &retop->disks[i];
+        const struct vm_snapshot_member member = {.volume_id = disk->volume_id,
+                                                  .layer_id = disk->old_layer,
+                                                  .path = disk->old_path,
+                                                  .size = disk->size};
+
+        if (vm_snapshot_pin(tx, &row, &member, err) < 0)
             return -1;
     }
-    if (vm_snapshot_usage(tx, &row, "VMSNAPSHOT.CREATE",
-                          "VMSNAPSHOT.ON_PRIMARY", err) < 0)
-        return -1;
-    return state_vm_snapshot_update(tx, &row, err);
+    return vm_snapshot_become_ready(tx, &row, retop->vm_id, retop->quiesce,
+                                    err);
 }
 
 static int

@@ -185,8 +185,9 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
         insert_row(tx, &vm, args, &row, err) < 0)
         return -1;
     return submit(engine, tx, caller, "createVMSnapshot", &vm, &row,
-                  json_pack("{s:i, s:i}", "quiesce", (int)args->quiesce,
-                            "memory", (int)args->memory),
+                  json_pack("{s:i, s:i, s:i}", "quiesce", (int)args->quiesce,
+                            "memory", (int)args->memory, "crashConsistent",
+                            (int)args->crash_consistent),
                   ret_ticket, err);
 }
 

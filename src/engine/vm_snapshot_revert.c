@@ -16,7 +16,24 @@
 
 #include <string.h>
 
-/* For each member a new overlay on the snapshot's layer. */
+/* A snapshot that a storage made is never rested on: it becomes a new disk. */
+static void
+add_member(struct retop *retop, struct tree_volume *volume,
+           const struct state_layer *layer, uint64_t size)
+{
+    struct retop_disk *disk;
+
+    if (layer->storage == NULL) {
+        (void)retop_add(retop, volume, layer, "qcow2", size);
+        return;
+    }
+    disk = retop_add(retop, volume, NULL, layer->format, size);
+    disk->source = xstrdup(layer->path);
+    disk->storage = xstrdup(layer->storage);
+}
+
+/* For each member a new top file: an overlay on the snapshot's layer, or a
+ * clone of it. */
 static int
 add_members(struct engine *engine, struct retop *retop, struct tree *tree,
             int64_t snapshot_id, struct error *err)
@@ -40,8 +57,7 @@ add_members(struct engine *engine, struct retop *retop, struct tree *tree,
                              "a volume of the VM snapshot is not attached to "
                              "machine '%s' any more",
                              tree->vm.name);
-        (void)retop_add(retop, volume, layer, "qcow2",
-                        (uint64_t)member->virtual_size);
+        add_member(retop, volume, layer, (uint64_t)member->virtual_size);
     }
     return 0;
 }

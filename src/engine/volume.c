@@ -13,6 +13,7 @@
 #include "engine/events.h"
 #include "engine/inventory.h"
 #include "engine/operation.h"
+#include "engine/storages.h"
 #include "engine/tree.h"
 #include "image/commit.h"
 #include "image/qcow2.h"
@@ -129,7 +130,7 @@ drop_layers(struct state_tx *tx, const struct state_volume *volume,
         int result = 0;
 
         if (layer->is_foreign == 0) {
-            payload = json_pack("{s:s}", "path", layer->path);
+            payload = storages_unlink_payload(layer);
             result =
                 operation_insert(tx, OPERATION_UNLINK, volume->uuid,
                                  OPERATION_FINISH, payload, &operation, err);
@@ -156,7 +157,7 @@ volume_drop(struct state_tx *tx, struct state_volume *row, struct error *err)
 /* One that other images rest on stays. */
 static int
 unlink_file(struct engine *engine, const struct state_operation *row,
-            const char *path, struct error *err)
+            const json_t *payload, const char *path, struct error *err)
 {
     int used = 0;
 
@@ -167,7 +168,7 @@ unlink_file(struct engine *engine, const struct state_operation *row,
     if (used > 0)
         log_warning("volume-file-kept", "path='%s' reason='%s'", path,
                     "another image rests on it");
-    else if (fd_unlink(path, err) < 0)
+    else if (storages_unlink(engine, payload, path, err) < 0)
         return -1;
     if (fault_here("volume.unlink"))
         return error_set_errno(err, errno, "delete volume files");
@@ -193,9 +194,10 @@ volume_unlink_files(struct engine *engine, const char *volume_uuid,
 
         if (payload == NULL)
             return -1;
-        result = path == NULL ? error_set(err, ERROR_CORRUPT,
-                                          "a journal entry names no file")
-                              : unlink_file(engine, &rows.items[i], path, err);
+        result =
+            path == NULL
+                ? error_set(err, ERROR_CORRUPT, "a journal entry names no file")
+                : unlink_file(engine, &rows.items[i], payload, path, err);
         json_decref(payload);
     }
     return result;

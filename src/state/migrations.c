@@ -178,6 +178,9 @@ static const char *const steps[] = {
     "vm_snapshot_enabled @int);"
     "create unique index hypervisor_capability_key on hypervisor_capability "
     "(hypervisor);",
+
+    /* 6: snapshots by what disks are stored on */
+    "alter table layer add column storage @text;",
 };
 /* clang-format on */
 

@@ -544,6 +544,39 @@ static const struct operation operations[] = {
      removes_c},
 };
 
+/* On raw disks that their storage can snapshot. */
+static const struct operation raw_operations[] = {
+    {"snapshot by storage, running", running, do_snapshot, makes_snapshot},
+    {"snapshot by storage, stopped", stopped, do_snapshot, makes_snapshot},
+    {"snapshot by storage with UEFI", running_with_uefi, do_snapshot,
+     makes_snapshot},
+    {"revert to a snapshot by storage, stopped", stopped_with_two_snapshots,
+     do_revert_a, goes_back_to_a},
+    {"revert to a snapshot by storage, running", running_with_two_snapshots,
+     do_revert_a, goes_back_to_a},
+    {"delete a snapshot by storage", running_with_two_snapshots, do_delete_a,
+     removes_a},
+    {"destroy a machine with a snapshot by storage", running_with_b, do_destroy,
+     removes_b},
+    {"full backup over a snapshot by storage", running_with_b, do_backup,
+     makes_backup},
+};
+
+#define OPERATIONS (ARRAY_SIZE(operations) + ARRAY_SIZE(raw_operations))
+
+static bool
+is_raw(size_t i)
+{
+    return i >= ARRAY_SIZE(operations);
+}
+
+static const struct operation *
+nth_operation(size_t i)
+{
+    return is_raw(i) ? &raw_operations[i - ARRAY_SIZE(operations)]
+                     : &operations[i];
+}
+
 /* -- the loop
  * ------------------------------------------------------------------ */
 
@@ -696,9 +729,10 @@ kill_at(struct scene *scene, const struct operation *operation, uint64_t nth,
 }
 
 static void
-run_operation(const struct operation *operation)
+run_operation(const struct operation *operation, bool raw)
 {
-    struct scene scene = {.rig = rig_new(2, 8, false)};
+    struct scene scene = {.rig =
+                              raw ? rig_new_raw(2, 8) : rig_new(2, 8, false)};
     struct memory memory;
     uint64_t failed = 0;
     uint64_t killed = 0;
@@ -745,7 +779,7 @@ is_chosen(size_t i, const char *which)
 
     if (sscanf(which, "%u/%u", &part, &parts) == 2 && parts > 0)
         return i % parts == part - 1;
-    return strcmp(which, operations[i].name) == 0;
+    return strcmp(which, nth_operation(i)->name) == 0;
 }
 
 int
@@ -759,16 +793,16 @@ main(int argc, char **argv)
     }
     if (getenv("VARVE_TEST_ALL") != NULL)
         stride = 1;
-    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+    for (size_t i = 0; i < OPERATIONS; i++) {
         if (argc > 2 && !is_chosen(i, argv[2]))
             continue;
         check_failures = 0;
-        run_operation(&operations[i]);
+        run_operation(nth_operation(i), is_raw(i));
         check_tests++;
         check_failed_tests += check_failures > 0;
         printf("%sok %d - %s survives every fault\n",
                check_failures > 0 ? "not " : "", check_tests,
-               operations[i].name);
+               nth_operation(i)->name);
         (void)fflush(stdout);
     }
     return check_done();

@@ -12,8 +12,10 @@
 #include "hv/fake/hv_fake.h"
 #include "image/commit.h"
 #include "image/qcow2.h"
+#include "storage/file/storage_file.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,22 @@ in_work(struct rig *rig, const char *name)
     return xasprintf("%s/work/%s", rig->directory, name);
 }
 
+/* Stands for a file system that shares blocks: a clone reads the same. */
+static int
+copy_file(int from, int to)
+{
+    char buffer[4096];
+    int64_t at = 0;
+    ssize_t got;
+
+    while ((got = pread(from, buffer, sizeof(buffer), at)) > 0) {
+        if (pwrite(to, buffer, (size_t)got, at) != got)
+            return -1;
+        at += got;
+    }
+    return got < 0 ? -1 : ftruncate(to, at);
+}
+
 int
 rig_open(struct rig *rig, struct error *err)
 {
@@ -67,6 +85,10 @@ rig_open(struct rig *rig, struct error *err)
         return -1;
     rig_attach_images(rig->hv);
     hv_fake_set_hold_directory(rig->hv, hold);
+    rig->storage = storage_file_new();
+    storage_file_set_cloner(rig->storage, copy_file);
+    config.storages = &rig->storage;
+    config.storage_count = 1;
     config.state = rig->state;
     config.hv = rig->hv;
     rig->engine = engine_new(&config, err);
@@ -86,10 +108,12 @@ rig_close(struct rig *rig)
         engine_stop(rig->engine);
     engine_free(rig->engine);
     hv_free(rig->hv);
+    storage_free(rig->storage);
     state_close(rig->state);
     rig->watch = NULL;
     rig->engine = NULL;
     rig->hv = NULL;
+    rig->storage = NULL;
     rig->state = NULL;
 }
 
@@ -130,6 +154,16 @@ make_image(const char *path, const char *backing, struct error *err)
              err, path);
 }
 
+static void
+make_raw(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct error err = ERROR_INIT;
+
+    rig_must(fd < 0 ? -1 : ftruncate(fd, (off_t)RIG_DISK_SIZE), &err, path);
+    (void)close(fd);
+}
+
 /* From now on this file must never change. */
 static void
 keep_fixed(struct rig *rig, const char *path)
@@ -153,7 +187,8 @@ make_disks(struct rig *rig, bool foreign, struct hv_fake_disk *disks)
     rig_must(fd_make_directories(pool, 0700, &err), &err, "pool");
     for (size_t i = 0; i < rig->volumes; i++) {
         AUTO_FREE char *base = NULL;
-        char *path = xasprintf("%s/%s.qcow2", pool, targets[i]);
+        const char *format = rig->is_raw ? "raw" : "qcow2";
+        char *path = xasprintf("%s/%s.%s", pool, targets[i], format);
 
         if (foreign) {
             AUTO_FREE char *other = NULL;
@@ -170,8 +205,12 @@ make_disks(struct rig *rig, bool foreign, struct hv_fake_disk *disks)
             keep_fixed(rig, base);
             keep_fixed(rig, other);
         }
-        make_image(path, base, &err);
-        disks[i] = (struct hv_fake_disk){.target = targets[i], .path = path};
+        if (rig->is_raw)
+            make_raw(path);
+        else
+            make_image(path, base, &err);
+        disks[i] = (struct hv_fake_disk){
+            .target = targets[i], .path = path, .format = format};
     }
 }
 
@@ -272,8 +311,8 @@ make_machine(struct rig *rig, const char *name, bool foreign)
     rig_must(engine_refresh(rig->engine, NULL, &err), &err, "refresh");
 }
 
-struct rig *
-rig_new(size_t volumes, int64_t chain_size, bool foreign)
+static struct rig *
+new_rig(size_t volumes, int64_t chain_size, bool foreign, bool raw)
 {
     struct rig *rig = xcalloc(1, sizeof(*rig));
     const char *parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
@@ -283,6 +322,7 @@ rig_new(size_t volumes, int64_t chain_size, bool foreign)
     rig->pool = "pool";
     rig->vm = RIG_VM;
     rig->volumes = volumes;
+    rig->is_raw = raw;
     rig->seed = 1;
     if (mkdtemp(rig->directory) == NULL)
         rig_must(-1, &err, "mkdtemp");
@@ -293,6 +333,18 @@ rig_new(size_t volumes, int64_t chain_size, bool foreign)
     /* Scripts are about what events tell. */
     rig_setting(rig, "libvirt.events.enabled", "true");
     return rig;
+}
+
+struct rig *
+rig_new(size_t volumes, int64_t chain_size, bool foreign)
+{
+    return new_rig(volumes, chain_size, foreign, false);
+}
+
+struct rig *
+rig_new_raw(size_t volumes, int64_t chain_size)
+{
+    return new_rig(volumes, chain_size, false, true);
 }
 
 /* -- more machines --------------------------------------------------------- */

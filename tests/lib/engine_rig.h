@@ -55,10 +55,12 @@ struct rig {
     const char *vm;   /* the machine's uuid */
     size_t volumes;
     unsigned workers; /* 0: jobs run in the calling thread; set while closed */
+    bool is_raw;      /* its disks at the start */
     bool may_leak;    /* processes died: images may have leaked clusters */
     struct watch *watch;
     struct state *state;
     struct hv *hv;
+    struct storage *storage;
     struct engine *engine;
     struct caller caller;
     struct rig_content now;
@@ -74,6 +76,8 @@ struct rig {
  * chains of `chain_size`.  `foreign`: the disks rest on a template that
  * another image rests on too.  Ends the program when it cannot. */
 struct rig *rig_new(size_t volumes, int64_t chain_size, bool foreign);
+/* The same with raw disks, on a storage that can clone them. */
+struct rig *rig_new_raw(size_t volumes, int64_t chain_size);
 void rig_free(struct rig *rig); /* removes the directory */
 
 /*

@@ -290,7 +290,8 @@ check_files(struct rig *rig, struct state_tx *tx, struct tree *tree, bool deep,
             if (!fd_exists(path))
                 return error_set(err, ERROR_CONFLICT, "layer '%s' is missing",
                                  path);
-            if (deep && check_image(rig, path, err) < 0)
+            if (deep && tree_format(&volume->layers.items[k]) != IMAGE_RAW &&
+                check_image(rig, path, err) < 0)
                 return -1;
         }
     }
