@@ -120,6 +120,7 @@ copy_as_qcow2(struct blockdev *device, const char *path,
               const struct copy_options *options, struct error *err)
 {
     struct qcow2_writer_options how = {.size = blockdev_size(device),
+                                       .direct = true,
                                        .mode_like = options->mode_like};
     struct qcow2_writer *writer = qcow2_writer_new(path, &how, err);
     uint64_t size;
