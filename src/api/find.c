@@ -125,6 +125,7 @@ FIND(find_account, account, "account", 2,
 FIND(find_user, user, "user", 2, can_see_user(call, &row, err))
 FIND(find_vm, vm, "machine", 2, IS_OWN)
 FIND(find_volume, volume, "volume", 2, IS_OWN)
+FIND(find_snapshot, snapshot, "snapshot", 2, IS_OWN)
 FIND(find_vm_snapshot, vm_snapshot, "VM snapshot", 2,
      is_kept(row.state) ? IS_OWN : 0)
 FIND(find_native_offering, native_backup_offering, "native backup offering",

@@ -32,6 +32,7 @@ find_function find_account MUST_CHECK;
 find_function find_user MUST_CHECK;
 find_function find_vm MUST_CHECK;
 find_function find_volume MUST_CHECK;
+find_function find_snapshot MUST_CHECK;
 find_function find_vm_snapshot MUST_CHECK;
 /* With parameter "showremoved", removed ones too. */
 find_function find_native_offering MUST_CHECK;

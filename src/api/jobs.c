@@ -55,6 +55,19 @@ make_vm_snapshot(struct refs *refs, const char *uuid)
 }
 
 static json_t *
+make_snapshot(struct refs *refs, const char *uuid)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid)};
+    AUTO_STATE(snapshot) row = {0};
+    struct error err = ERROR_INIT;
+
+    return is_found(refs, state_snapshot_find(refs->tx, where, 1, &row, &err),
+                    &err)
+               ? snapshots_object(refs, &row)
+               : NULL;
+}
+
+static json_t *
 make_volume(struct refs *refs, const char *uuid)
 {
     const struct state_where where[] = {STATE_TEXT("uuid", uuid)};
@@ -90,6 +103,8 @@ make_object(struct refs *refs, const struct state_job *job, const char *key)
         return make_vm(refs, job->queue);
     if (strcmp(key, "vmsnapshot") == 0 && job->instance_uuid != NULL)
         return make_vm_snapshot(refs, job->instance_uuid);
+    if (strcmp(key, "snapshot") == 0 && job->instance_uuid != NULL)
+        return make_snapshot(refs, job->instance_uuid);
     if (strcmp(key, "volume") == 0 && job->instance_uuid != NULL)
         return make_volume(refs, job->instance_uuid);
     if (strcmp(key, "backupoffering") == 0 && job->instance_uuid != NULL)

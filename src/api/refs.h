@@ -30,6 +30,7 @@
     X(host)                                                                    \
     X(storage_pool)                                                            \
     X(vm)                                                                      \
+    X(volume)                                                                  \
     X(layer)                                                                   \
     X(vm_snapshot)                                                             \
     X(backup)                                                                  \

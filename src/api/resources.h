@@ -24,6 +24,10 @@ const char *vms_state(const struct state_vm *vm) NONNULL(1);
 json_t *volumes_object(struct refs *refs, const struct state_volume *volume)
     MUST_CHECK NONNULL(1, 2);
 
+json_t *snapshots_object(struct refs *refs,
+                         const struct state_snapshot *snapshot)
+    MUST_CHECK NONNULL(1, 2);
+
 json_t *vm_snapshots_object(struct refs *refs,
                             const struct state_vm_snapshot *snapshot)
     MUST_CHECK NONNULL(1, 2);

@@ -27,6 +27,7 @@ static const struct usage_kind {
     const char *end;
 } kinds[] = {
     {6, "volume", "VOLUME.CREATE", "VOLUME.RESIZE", "VOLUME.DELETE"},
+    {9, "snapshot", "SNAPSHOT.CREATE", NULL, "SNAPSHOT.DELETE"},
     {25, "VM snapshot", "VMSNAPSHOT.CREATE", NULL, "VMSNAPSHOT.DELETE"},
     {27, "VM snapshot on primary storage", "VMSNAPSHOT.ON_PRIMARY", NULL,
      "VMSNAPSHOT.OFF_PRIMARY"},

@@ -169,31 +169,32 @@ add_names(struct strbuf *text, const char *group)
     }
 }
 
-/* One word or two; *ret_words says how many. */
+/* As many words as a command has; *ret_words says how many. */
 static int
 find_command(struct arguments *arguments, int argc, char **argv, int *ret_words,
              struct error *err)
 {
-    AUTO_FREE char *name = NULL;
+    AUTO_STRBUF struct strbuf name = STRBUF_INIT;
     AUTO_STRBUF struct strbuf names = STRBUF_INIT;
+    AUTO_FREE char *group = NULL;
 
-    *ret_words = 1;
-    arguments->command = commands_find(argv[0]);
-    if (arguments->command != NULL)
-        return 0;
-    if (!commands_is_group(argv[0]))
+    for (int i = 0; i < argc; i++) {
+        strbuf_addf(&name, "%s%s", i > 0 ? " " : "", argv[i]);
+        arguments->command = commands_find(strbuf_text(&name));
+        *ret_words = i + 1;
+        if (arguments->command != NULL)
+            return 0;
+        if (!commands_is_group(strbuf_text(&name)))
+            break;
+        free(group);
+        group = xstrdup(strbuf_text(&name));
+    }
+    if (group == NULL)
         return error_set(err, ERROR_INVALID,
                          "no command '%s'; see 'varve help'", argv[0]);
-    *ret_words = 2;
-    if (argc > 1) {
-        name = xasprintf("%s %s", argv[0], argv[1]);
-        arguments->command = commands_find(name);
-    }
-    if (arguments->command != NULL)
-        return 0;
-    add_names(&names, argv[0]);
+    add_names(&names, group);
     return error_set(err, ERROR_INVALID, "'%s' is followed by one of: %s",
-                     argv[0], strbuf_text(&names));
+                     group, strbuf_text(&names));
 }
 
 /* What stood before the command must be an option of the command. */
@@ -261,6 +262,17 @@ asks_for_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* Do these words begin commands, and are none? */
+static bool
+is_group(int count, char **words)
+{
+    AUTO_STRBUF struct strbuf name = STRBUF_INIT;
+
+    for (int i = 0; i < count; i++)
+        strbuf_addf(&name, "%s%s", i > 0 ? " " : "", words[i]);
+    return count > 0 && commands_is_group(strbuf_text(&name));
+}
+
 static int
 read_command(struct arguments *arguments, int argc, char **argv,
              struct error *err)
@@ -268,8 +280,8 @@ read_command(struct arguments *arguments, int argc, char **argv,
     struct list list = {.count = 0};
     int words;
 
-    if (argc == 2 && commands_is_group(argv[0]) && asks_for_help(argv[1])) {
-        turn_into(arguments, "help", argv, 1);
+    if (asks_for_help(argv[argc - 1]) && is_group(argc - 1, argv)) {
+        turn_into(arguments, "help", argv, (size_t)(argc - 1));
         return 0;
     }
     if (find_command(arguments, argc, argv, &words, err) < 0 ||

@@ -139,6 +139,7 @@ static const struct source sources[] = {
     {"VM", "listVirtualMachines", "virtualmachine", "name"},
     {"VOLUME", "listVolumes", "volume", "name"},
     {"SNAPSHOT", "listVMSnapshot", "vmSnapshot", "displayname"},
+    {"VOLUME-SNAPSHOT", "listSnapshots", "snapshot", "name"},
     {"BACKUP", "listBackups", "backup", "name"},
     {"OFFERING", "listBackupOfferings", "backupoffering", "name"},
     {"ZONE", "listZones", "zone", "name"},
@@ -225,7 +226,7 @@ offer_options(const struct completion *completion,
 
 struct place {
     const struct command *command;        /* NULL: not known yet */
-    const char *group;                    /* its first word; NULL: none yet */
+    char group[64];                       /* its words so far */
     const struct commands_option *option; /* whose value comes next */
     size_t operands;                      /* before the word */
 };
@@ -264,11 +265,11 @@ pass_word(struct place *place, const char *word)
         place->operands++;
         return;
     }
-    name = place->group != NULL ? xasprintf("%s %s", place->group, word)
-                                : xstrdup(word);
+    name = place->group[0] != '\0' ? xasprintf("%s %s", place->group, word)
+                                   : xstrdup(word);
     place->command = commands_find(name);
     if (place->command == NULL)
-        place->group = word;
+        (void)snprintf(place->group, sizeof(place->group), "%s", name);
 }
 
 /* "--progress=al": the value alone, of which the shell has the name. */
@@ -301,8 +302,9 @@ offer_at(struct completion *completion, struct place *place)
         return;
     }
     if (place->command == NULL) {
-        AUTO_FREE char *before =
-            place->group != NULL ? xasprintf("%s ", place->group) : xstrdup("");
+        AUTO_FREE char *before = place->group[0] != '\0'
+                                     ? xasprintf("%s ", place->group)
+                                     : xstrdup("");
 
         offer_commands(completion, before);
         return;

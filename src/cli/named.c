@@ -39,6 +39,9 @@ static const struct kind backup_kind = {
     "name",   "virtualmachinename", "--vm"};
 static const struct kind volume_kind = {
     "volume", "listVolumes", "volume", "id", "name", "name", "vmname", "--vm"};
+static const struct kind volume_snapshot_kind = {
+    "snapshot", "listSnapshots", "snapshot",   "id",
+    "name",     "name",          "volumename", NULL};
 static const struct kind offering_kind = {"offering",
                                           "listBackupOfferings",
                                           "backupoffering",
@@ -181,6 +184,13 @@ named_volume(struct cli *cli, const char *name, const char *vm,
              json_t **ret_object, struct error *err)
 {
     return find_of(cli, &volume_kind, name, vm, ret_object, err);
+}
+
+int
+named_volume_snapshot(struct cli *cli, const char *name, json_t **ret_object,
+                      struct error *err)
+{
+    return find(cli, &volume_snapshot_kind, name, NULL, ret_object, err);
 }
 
 int

@@ -10,6 +10,7 @@
 #include "engine/operation.h"
 #include "engine/retop.h"
 #include "engine/shot.h"
+#include "engine/snapshot.h"
 #include "engine/tree.h"
 #include "engine/views.h"
 #include "engine/vm_snapshot.h"
@@ -77,6 +78,8 @@ settle_operation(struct engine *engine, struct job *job,
         result = backup_settle_expunge(engine, row, err);
     else if (strcmp(row->kind, OPERATION_FOLD) == 0)
         result = backup_settle_fold(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_SNAPSHOT_EXPUNGE) == 0)
+        result = snapshot_settle_expunge(engine, row, err);
     else
         result = error_set(err, ERROR_CORRUPT, "unknown journal entry '%s'",
                            row->kind);
@@ -203,7 +206,8 @@ record_problem(struct engine *engine, int64_t vm_id, const char *problem)
 int
 converge_settle_rows(struct engine *engine, int64_t vm_id, struct error *err)
 {
-    if (backup_settle(engine, vm_id, err) < 0)
+    if (backup_settle(engine, vm_id, err) < 0 ||
+        snapshot_settle(engine, vm_id, err) < 0)
         return -1;
     return vm_snapshot_settle(engine, vm_id, err);
 }
@@ -257,6 +261,8 @@ converge_is_unfinished(struct engine *engine, struct state_tx *tx,
         found = vm_snapshot_is_unsettled(tx, vm->id, err);
     if (found == 0)
         found = backup_is_unsettled(tx, vm->id, err);
+    if (found == 0)
+        found = snapshot_is_unsettled(tx, vm->id, err);
     return found > 0 ? 1 : found;
 }
 

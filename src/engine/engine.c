@@ -22,6 +22,7 @@
 #include "engine/requests.h"
 #include "engine/scrub.h"
 #include "engine/self_test.h"
+#include "engine/snapshot.h"
 #include "engine/volume.h"
 
 #include <stdlib.h>
@@ -134,7 +135,9 @@ take_stock(struct engine *engine, struct error *err)
     }
     if (job_queue_fail_orphans(engine->queue, err) < 0)
         return -1;
-    return volume_settle_deleted(engine, err);
+    return volume_settle_deleted(engine, err) < 0
+               ? -1
+               : snapshot_settle_detached(engine, err);
 }
 
 int

@@ -8,6 +8,7 @@
 #include "engine/offering.h"
 #include "engine/scrub.h"
 #include "engine/self_test.h"
+#include "engine/snapshot.h"
 #include "engine/vm_snapshot.h"
 #include "engine/volume.h"
 
@@ -25,6 +26,8 @@ static const struct job_kind kinds[] = {
     {"detachVolume", volume_run_detach},
     {"resizeVolume", volume_run_resize},
     {"deleteVolume", volume_run_delete},
+    {"createSnapshot", snapshot_run_create},
+    {"deleteSnapshot", snapshot_run_delete},
     {"createVMSnapshot", vm_snapshot_run_create},
     {"revertToVMSnapshot", vm_snapshot_run_revert},
     {"deleteVMSnapshot", vm_snapshot_run_delete},

@@ -74,6 +74,21 @@ lookup_vm_snapshot(struct state_tx *tx, const struct caller *caller,
 }
 
 int
+lookup_snapshot(struct state_tx *tx, const struct caller *caller,
+                const char *uuid, struct state_snapshot *ret_row,
+                struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid), STATE_LIVING};
+    int found;
+
+    if (uuid == NULL || !uuid_is_valid(uuid))
+        return unknown("snapshot", uuid, err);
+    found = state_snapshot_find(tx, where, 2, ret_row, err);
+    return judge(tx, caller, found, ret_row->account_id, ret_row->domain_id,
+                 "snapshot", uuid, err);
+}
+
+int
 lookup_backup(struct state_tx *tx, const struct caller *caller,
               const char *uuid, struct state_backup *ret_row, struct error *err)
 {

@@ -23,6 +23,9 @@ int lookup_volume(struct state_tx *tx, const struct caller *caller,
 int lookup_vm_snapshot(struct state_tx *tx, const struct caller *caller,
                        const char *uuid, struct state_vm_snapshot *ret_row,
                        struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
+int lookup_snapshot(struct state_tx *tx, const struct caller *caller,
+                    const char *uuid, struct state_snapshot *ret_row,
+                    struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
 int lookup_backup(struct state_tx *tx, const struct caller *caller,
                   const char *uuid, struct state_backup *ret_row,
                   struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);

@@ -6,7 +6,8 @@
  * once; the work is the ticket's job.  Objects are named by uuid text as it
  * came from the caller: one that is malformed, unknown, removed or not the
  * caller's to see is ERROR_NOT_FOUND with a text that names it.
- * Rules: semantics 2.3, 3.3 (VM snapshots), 5.2 to 5.8 (backups).
+ * Rules: semantics 1.1, 1.6 (volume snapshots), 2.3, 3.3 (VM snapshots), 5.2 to
+ * 5.8 (backups).
  *
  * Ownership:  all strings are borrowed for the call.
  * Returns:    0, or -1 with *err set, and then nothing was changed.
@@ -80,6 +81,23 @@ int request_volume_resize(struct engine *engine, const struct caller *caller,
 int request_volume_delete(struct engine *engine, const struct caller *caller,
                           const char *volume, struct ticket *ret_ticket,
                           struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
+
+/* -- volume snapshots ------------------------------------------------------ */
+
+struct request_snapshot {
+    const char *volume;
+    const char *name; /* or NULL */
+};
+/* The whole volume, into the repository.  Refused beside an operation on a VM
+ * snapshot of its machine, or on another snapshot of the machine's volumes. */
+int request_snapshot_create(struct engine *engine, const struct caller *caller,
+                            const struct request_snapshot *args,
+                            struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+/* Again, too, where a deletion has not come to its end. */
+int request_snapshot_delete(struct engine *engine, const struct caller *caller,
+                            const char *snapshot, struct ticket *ret_ticket,
+                            struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
 
 /* -- VM snapshots -------------------------------------------------------- */
 

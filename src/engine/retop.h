@@ -2,10 +2,11 @@
 /*
  * retop.h -- give disks of a machine new top files, all or none.
  *
- * A VM snapshot, the freeze of a backup, a revert and a restore are the same
- * move: files are prepared aside, then the machine is switched to them at one
- * moment (in QEMU when it runs, in its definition when it is stopped), then
- * the record follows.  The switch is the operation's commit point.
+ * A VM snapshot, the freeze of a backup or of a volume's snapshot, a revert and
+ * a restore are the same move: files are prepared aside, then the machine is
+ * switched to them at one moment (in QEMU when it runs, in its definition when
+ * it is stopped), then the record follows.  The switch is the operation's
+ * commit point.
  *
  *     phase     what is there                          settling
  *     prepare   some of the new files                  undo: unlink them
@@ -30,7 +31,8 @@ enum retop_purpose {
     RETOP_VM_SNAPSHOT,
     RETOP_REVERT,
     RETOP_BACKUP,
-    RETOP_RESTORE
+    RETOP_RESTORE,
+    RETOP_SNAPSHOT
 };
 
 struct retop_disk {
@@ -67,7 +69,7 @@ struct retop_guest {
 
 struct retop {
     enum retop_purpose purpose;
-    int64_t owner; /* row of vm_snapshot or backup */
+    int64_t owner; /* row of vm_snapshot, backup or snapshot */
     int64_t vm_id;
     char vm_uuid[UUID_TEXT_SIZE];
     char *vm_name;
@@ -185,5 +187,6 @@ extern const struct retop_owner retop_owner_vm_snapshot;
 extern const struct retop_owner retop_owner_revert;
 extern const struct retop_owner retop_owner_backup;
 extern const struct retop_owner retop_owner_restore;
+extern const struct retop_owner retop_owner_snapshot;
 
 #endif

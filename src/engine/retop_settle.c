@@ -32,6 +32,8 @@ retop_owner_of(enum retop_purpose purpose)
         return &retop_owner_backup;
     case RETOP_RESTORE:
         return &retop_owner_restore;
+    case RETOP_SNAPSHOT:
+        return &retop_owner_snapshot;
     }
     abort();
 }
@@ -131,7 +133,7 @@ unpack(json_t *payload, struct retop *retop)
                     "purpose", &purpose, "owner", &owner, "vm", &vm, "vmUuid",
                     &uuid, "vmName", &name, "live", &live, "quiesce", &quiesce,
                     "disks", &disks) < 0 ||
-        !uuid_is_valid(uuid) || purpose < 0 || purpose > RETOP_RESTORE ||
+        !uuid_is_valid(uuid) || purpose < 0 || purpose > RETOP_SNAPSHOT ||
         !json_is_array(disks))
         return -1;
     retop->purpose = (enum retop_purpose)purpose;

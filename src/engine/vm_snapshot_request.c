@@ -12,6 +12,7 @@
 #include "engine/lookup.h"
 #include "engine/requests.h"
 #include "engine/settings.h"
+#include "engine/snapshot.h"
 #include "engine/vm_snapshot.h"
 
 #include <string.h>
@@ -27,7 +28,8 @@ check_text(const char *what, const char *text, struct error *err)
     return 0;
 }
 
-/* Another VM-snapshot operation of the machine, named in the error. */
+/* Another VM-snapshot operation of the machine, or one on a snapshot of its
+ * volumes, named in the error. */
 static int
 check_none_active(struct state_tx *tx, const struct state_vm *vm,
                   struct error *err)
@@ -44,8 +46,10 @@ check_none_active(struct state_tx *tx, const struct state_vm *vm,
     int found =
         state_vm_snapshot_find(tx, where, ARRAY_SIZE(where), &other, err);
 
-    if (found <= 0)
-        return found;
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return snapshot_check_idle(tx, vm, err);
     return error_set(err, ERROR_BUSY,
                      "machine '%s': VM snapshot '%s' (%s) is %s; wait for it, "
                      "or delete it if it stays so",
@@ -105,6 +109,7 @@ check_create(struct engine *engine, struct state_tx *tx,
     if (check_power(vm, err) < 0 ||
         (args->memory && check_has_memory(vm, err) < 0) ||
         check_none_active(tx, vm, err) < 0 ||
+        (!args->memory && snapshot_check_none(engine, tx, vm, err) < 0) ||
         settings_get_int(engine->state, "vmsnapshot.max", NULL, &max, err) <
             0 ||
         state_vm_snapshot_count(tx, STATE_QUERY(all), &count, err) < 0)

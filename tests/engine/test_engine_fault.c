@@ -235,6 +235,32 @@ running_with_a_backup(struct scene *scene)
 }
 
 static void
+take_volume_snapshot(struct scene *scene, size_t i, char *uuid)
+{
+    struct error err = ERROR_INIT;
+
+    need(rig_volume_snapshot(scene->rig, i, uuid, &err), &err);
+    rig_learn(scene->rig, RIG_VOLUME_SNAPSHOT, uuid);
+    write_some(scene->rig);
+}
+
+/* Above the layer that a backup left, below which snapshots merge. */
+static void
+running_with_volume_snapshots(struct scene *scene)
+{
+    running_with_a_backup(scene);
+    take_volume_snapshot(scene, 0, scene->b);
+    take_volume_snapshot(scene, 1, scene->c);
+}
+
+static void
+stopped_with_volume_snapshots(struct scene *scene)
+{
+    running_with_volume_snapshots(scene);
+    rig_power(scene->rig, false);
+}
+
+static void
 stopped_with_three_backups(struct scene *scene)
 {
     running_with_a_backup(scene);
@@ -368,6 +394,20 @@ do_backup(struct scene *scene, struct error *err)
 }
 
 static int
+do_volume_snapshot(struct scene *scene, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    return rig_volume_snapshot(scene->rig, 1, uuid, err);
+}
+
+static int
+do_delete_volume_snapshot_b(struct scene *scene, struct error *err)
+{
+    return rig_delete_volume_snapshot(scene->rig, scene->b, err);
+}
+
+static int
 do_restore_a(struct scene *scene, struct error *err)
 {
     return rig_restore(scene->rig, scene->a, err);
@@ -444,6 +484,13 @@ makes_backup(const struct scene *scene)
 {
     (void)scene;
     return (struct rig_outcome){.makes_backup = true};
+}
+
+static struct rig_outcome
+makes_volume_snapshot(const struct scene *scene)
+{
+    (void)scene;
+    return (struct rig_outcome){.makes_volume_snapshot = true};
 }
 
 static struct rig_outcome
@@ -534,6 +581,12 @@ static const struct operation operations[] = {
     {"revert to disks, running", running_with_memory, do_revert_c,
      goes_back_to_c},
     {"delete with memory", running_with_memory, do_delete_a, removes_a},
+    {"volume snapshot, running", running_with_volume_snapshots,
+     do_volume_snapshot, makes_volume_snapshot},
+    {"volume snapshot, stopped", stopped_with_volume_snapshots,
+     do_volume_snapshot, makes_volume_snapshot},
+    {"delete a volume snapshot", running_with_volume_snapshots,
+     do_delete_volume_snapshot_b, removes_b},
     {"full backup, running", running, do_backup, makes_backup},
     {"incremental backup, running", running_with_a_backup, do_backup,
      makes_backup},
@@ -596,6 +649,7 @@ after_restart(struct scene *scene, const struct operation *operation,
               bool is_done, uint64_t nth, const char *how)
 {
     struct rig_outcome outcome = operation->outcome(scene);
+    size_t known = scene->rig->point_count;
     AUTO_FREE char *fired = xstrdup_null(fault_fired_name());
     struct error err = ERROR_INIT;
     int result = rig_open(scene->rig, &err);
@@ -606,6 +660,8 @@ after_restart(struct scene *scene, const struct operation *operation,
     if (result < 0 && scene->rig->engine != NULL &&
         rig_needs_stop(scene->rig)) {
         rig_power(scene->rig, false);
+        /* The point that was to be made is known since the first look. */
+        outcome.is_done = is_done && scene->rig->point_count <= known;
         result = engine_settle(scene->rig->engine, &err);
         if (result == 0)
             result = look(scene, &outcome, &err);

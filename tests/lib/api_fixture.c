@@ -181,6 +181,14 @@ add_points(struct state_tx *tx, size_t i)
                         first) &&
            add_snapshot(tx, i, FIXTURE_SNAPSHOT, "second", "Ready",
                         first + 1) &&
+           INSERT(snapshot, .uuid = make_id(FIXTURE_VOLUME_SNAPSHOT, i + 1),
+                  .name = xstrdup("v1"), .volume_id = (int64_t)i + 1,
+                  .account_id = owners[i].account_id,
+                  .domain_id = owners[i].domain_id, .zone_id = 1,
+                  .type = xstrdup("MANUAL"), .state = xstrdup("BackedUp"),
+                  .location = xstrdup("SECONDARY"), .root = xstrdup("xxh3:1"),
+                  .virtual_size = 1 << 30, .physical_size = 1 << 20,
+                  .created = CREATED) &&
            INSERT(backup, .uuid = make_id(FIXTURE_BACKUP, i + 1),
                   .name = xstrdup("b1"), .vm_id = (int64_t)i + 1,
                   .account_id = owners[i].account_id,

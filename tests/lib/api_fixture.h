@@ -7,8 +7,8 @@
  *     sub     accounts chief (domain admin), worker (user)
  *
  * Each of admin, guest and worker has a machine with a volume of two layers,
- * two VM snapshots and a backup, a job and an event.  Ids are made from
- * FIXTURE_ID(kind, owner).
+ * two VM snapshots, a snapshot of the volume and a backup, a job and an event.
+ * Ids are made from FIXTURE_ID(kind, owner).
  */
 #ifndef TESTS_LIB_API_FIXTURE_H
 #define TESTS_LIB_API_FIXTURE_H
@@ -38,6 +38,7 @@
 #define FIXTURE_BACKUP "15"
 #define FIXTURE_JOB "16"
 #define FIXTURE_EVENT "17"
+#define FIXTURE_VOLUME_SNAPSHOT "22"
 #define FIXTURE_NATIVE "18"   /* 1, and 2: removed */
 #define FIXTURE_OFFERING "19" /* 1, and 2: not for users */
 #define FIXTURE_REMOVED "20"  /* VM 1, backup 2, snapshot 3 */

@@ -134,6 +134,7 @@ end(struct engine *engine, struct ticket *ret_ticket, struct error *err)
         return tx == NULL ? -1 : lookup_##table(tx, caller, uuid, &row, err);  \
     }
 FIND(vm, vm)
+FIND(snapshot, snapshot)
 FIND(vm_snapshot, vm_snapshot)
 FIND(volume, volume)
 FIND(backup, backup)
@@ -228,6 +229,7 @@ SIMPLE(vm_release, vm)
 SIMPLE(vm_settle, vm)
 SIMPLE(volume_detach, volume)
 SIMPLE(volume_delete, volume)
+SIMPLE(snapshot_delete, snapshot)
 SIMPLE(vm_snapshot_delete, vm_snapshot)
 SIMPLE(backup_restore, backup)
 SIMPLE(backup_verify, backup)
@@ -370,6 +372,19 @@ request_offering_assign(struct engine *engine, const struct caller *caller,
     note_text(engine, "offering", offering);
     if (find_vm(engine, caller, vm, err) < 0 ||
         find_offering(engine, caller, offering, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_snapshot_create(struct engine *engine, const struct caller *caller,
+                        const struct request_snapshot *args,
+                        struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "snapshot_create", caller);
+    note_text(engine, "volume", args->volume);
+    note_text(engine, "name", args->name);
+    if (find_volume(engine, caller, args->volume, err) < 0)
         return -1;
     return end(engine, ret_ticket, err);
 }

@@ -33,9 +33,9 @@ struct rig_content {
 };
 
 /* A wish is known to the model only: what the disks may become. */
-enum rig_kind { RIG_SNAPSHOT, RIG_BACKUP, RIG_WISH };
+enum rig_kind { RIG_SNAPSHOT, RIG_BACKUP, RIG_VOLUME_SNAPSHOT, RIG_WISH };
 
-/* A snapshot or backup that the model knows. */
+/* A snapshot (of the machine or of a volume) or backup that the model knows. */
 struct rig_point {
     enum rig_kind kind;
     char uuid[UUID_TEXT_SIZE];
@@ -128,6 +128,11 @@ int rig_delete_backup(struct rig *rig, const char *uuid, struct error *err);
 /* `oldest` NULL: down to the full. */
 int rig_fold(struct rig *rig, const char *uuid, const char *oldest, bool verify,
              struct error *err);
+/* Of the machine's volume number i. */
+int rig_volume_snapshot(struct rig *rig, size_t i, char *ret_uuid,
+                        struct error *err);
+int rig_delete_volume_snapshot(struct rig *rig, const char *uuid,
+                               struct error *err);
 int rig_settle(struct rig *rig, struct error *err);
 
 int rig_destroy(struct rig *rig, bool expunge, struct error *err);
@@ -155,11 +160,12 @@ bool rig_needs_stop(struct rig *rig);
 
 /* What an operation that may have failed may have done. */
 struct rig_outcome {
-    bool is_done;          /* it said so: what may be, must be */
-    bool makes_snapshot;   /* one that reads as the disks do */
-    bool makes_backup;     /* likewise */
-    const char *removes;   /* this point, or NULL */
-    const char *goes_back; /* the disks read as this point, or NULL */
+    bool is_done;               /* it said so: what may be, must be */
+    bool makes_snapshot;        /* one that reads as the disks do */
+    bool makes_backup;          /* likewise */
+    bool makes_volume_snapshot; /* likewise, one disk */
+    const char *removes;        /* this point, or NULL */
+    const char *goes_back;      /* the disks read as this point, or NULL */
 };
 
 /**

@@ -6,6 +6,7 @@
 #include "base/path.h"
 #include "base/spawn.h"
 #include "engine/saved_memory.h"
+#include "engine/snapshot.h"
 #include "engine/vm_snapshot.h"
 #include "hv/fake/hv_fake.h"
 #include "repo/repo.h"
@@ -177,19 +178,19 @@ check_snapshots(struct rig *rig, struct state_tx *tx, struct tree *tree,
 }
 
 static int
-check_point(struct rig *rig, struct repo *repo, const char *uuid,
+check_point(struct repo *repo, const char *vm, const char *uuid,
             const struct rig_content *content, struct error *err)
 {
     AUTO_REPO_POINT struct repo_point *point =
-        repo_read_point(repo, rig->vm, uuid, err);
+        repo_read_point(repo, vm, uuid, err);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     const struct copy_options options = {.threads = 1};
 
     if (point == NULL ||
         repo_verify_point(repo, point, &options, &verdict, err) < 0)
-        return error_prefix(err, "backup '%s'", uuid);
+        return error_prefix(err, "point '%s'", uuid);
     if (!verdict.good)
-        return error_set(err, ERROR_CORRUPT, "backup '%s' is not its root",
+        return error_set(err, ERROR_CORRUPT, "point '%s' is not its root",
                          uuid);
     for (size_t i = 0; content != NULL && i < point->volume_count; i++) {
         AUTO_BLOCKDEV struct blockdev *device =
@@ -199,7 +200,7 @@ check_point(struct rig *rig, struct repo *repo, const char *uuid,
             return -1;
         if (!reads_as(device, content, point->volumes[i].device_id, err))
             return error_set(err, ERROR_CORRUPT,
-                             "backup '%s' disk %zu reads differently", uuid, i);
+                             "point '%s' disk %zu reads differently", uuid, i);
     }
     return 0;
 }
@@ -234,7 +235,7 @@ check_backups(struct rig *rig, struct state_tx *tx, struct tree *tree,
             continue;
         }
         good++;
-        if (check_point(rig, repo, row->uuid,
+        if (check_point(repo, rig->vm, row->uuid,
                         point != NULL ? &point->content : NULL, err) < 0)
             return -1;
     }
@@ -242,6 +243,58 @@ check_backups(struct rig *rig, struct state_tx *tx, struct tree *tree,
         return error_set(err, ERROR_CONFLICT,
                          "%zu points in the repository, %zu on record, %zu bad",
                          points.count, good, points.bad_count);
+    return 0;
+}
+
+/* Snapshots of one volume lie under its uuid. */
+static int
+check_volume(struct rig *rig, struct state_tx *tx, struct repo *repo,
+             const struct state_volume *volume, struct error *err)
+{
+    AUTO_STATE_LIST(snapshot) rows = {0};
+    AUTO_REPO_LIST struct repo_list points = REPO_LIST_INIT;
+    const struct state_where where[] = {STATE_INT("volume_id", volume->id),
+                                        STATE_LIVING};
+    size_t good = 0;
+
+    if (state_snapshot_list(tx, STATE_QUERY(where), &rows, err) < 0 ||
+        repo_list_points(repo, volume->uuid, &points, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct state_snapshot *row = &rows.items[i];
+        const struct rig_point *point = rig_find(rig, row->uuid);
+
+        if (strcmp(row->state, "Error") == 0)
+            continue;
+        if (strcmp(row->state, "BackedUp") != 0)
+            return error_set(err, ERROR_CONFLICT,
+                             "volume snapshot '%s' is stuck in %s", row->uuid,
+                             row->state);
+        good++;
+        if (check_point(repo, volume->uuid, row->uuid,
+                        point != NULL ? &point->content : NULL, err) < 0)
+            return -1;
+    }
+    if (points.count != good || points.bad_count > 0)
+        return error_set(err, ERROR_CONFLICT,
+                         "%zu points of a volume in the repository, %zu on "
+                         "record, %zu bad",
+                         points.count, good, points.bad_count);
+    return 0;
+}
+
+static int
+check_volume_snapshots(struct rig *rig, struct state_tx *tx, struct tree *tree,
+                       struct error *err)
+{
+    AUTO_FREE char *path = xasprintf("%s/work/repository", rig->directory);
+    AUTO_REPO struct repo *repo = repo_open(path, 0, err);
+
+    if (repo == NULL)
+        return -1;
+    for (size_t i = 0; i < tree->count; i++)
+        if (check_volume(rig, tx, repo, &tree->volumes[i].row, err) < 0)
+            return -1;
     return 0;
 }
 
@@ -358,6 +411,7 @@ check_quiet(struct rig *rig, struct state_tx *tx, struct error *err)
 struct living {
     struct state_vm_snapshot_list snapshots; /* Ready ones */
     struct state_backup_list backups;        /* BackedUp ones */
+    struct state_snapshot_list volumes;      /* likewise, of volumes */
 };
 
 static void
@@ -365,6 +419,7 @@ living_release(struct living *living)
 {
     state_vm_snapshot_list_release(&living->snapshots);
     state_backup_list_release(&living->backups);
+    state_snapshot_list_release(&living->volumes);
 }
 
 static int
@@ -376,8 +431,10 @@ read_living(struct rig *rig, struct living *ret, struct error *err)
         STATE_INT("vm_id", vm_id), STATE_TEXT("state", "Ready"), STATE_LIVING};
     const struct state_where good[] = {STATE_INT("vm_id", vm_id),
                                        STATE_TEXT("status", "BackedUp")};
+    static const char *const whole[] = {"BackedUp"};
 
     if (tx == NULL ||
+        snapshot_list_of(tx, vm_id, whole, 1, &ret->volumes, err) < 0 ||
         state_vm_snapshot_list(tx, STATE_QUERY(ready), &ret->snapshots, err) <
             0 ||
         state_backup_list(tx, STATE_QUERY(good), &ret->backups, err) < 0)
@@ -393,6 +450,9 @@ lives(const struct living *living, const struct rig_point *point)
             return true;
     for (size_t i = 0; i < living->backups.count; i++)
         if (strcmp(living->backups.items[i].uuid, point->uuid) == 0)
+            return true;
+    for (size_t i = 0; i < living->volumes.count; i++)
+        if (strcmp(living->volumes.items[i].uuid, point->uuid) == 0)
             return true;
     return false;
 }
@@ -448,8 +508,13 @@ learn_points(struct rig *rig, const struct rig_outcome *outcome,
         if (learn_point(rig, RIG_BACKUP, living.backups.items[i].uuid,
                         outcome->makes_backup, &made, err) < 0)
             return -1;
+    for (size_t i = 0; i < living.volumes.count; i++)
+        if (learn_point(rig, RIG_VOLUME_SNAPSHOT, living.volumes.items[i].uuid,
+                        outcome->makes_volume_snapshot, &made, err) < 0)
+            return -1;
     if (made == 0 && outcome->is_done &&
-        (outcome->makes_snapshot || outcome->makes_backup))
+        (outcome->makes_snapshot || outcome->makes_backup ||
+         outcome->makes_volume_snapshot))
         return error_set(err, ERROR_CONFLICT, "no point was made");
     if (outcome->removes != NULL) {
         const struct rig_point *point = rig_find(rig, outcome->removes);
@@ -514,6 +579,7 @@ rig_check(struct rig *rig, bool deep, struct error *err)
         check_none_lost(rig, err) < 0 ||
         check_snapshots(rig, tx, tree, err) < 0 ||
         check_backups(rig, tx, tree, err) < 0 ||
+        check_volume_snapshots(rig, tx, tree, err) < 0 ||
         check_files(rig, tx, tree, deep, err) < 0 || check_fixed(rig, err) < 0)
         return -1;
     return 0;

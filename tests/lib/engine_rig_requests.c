@@ -169,6 +169,32 @@ rig_fold(struct rig *rig, const char *uuid, const char *oldest, bool verify,
 }
 
 int
+rig_volume_snapshot(struct rig *rig, size_t i, char *ret_uuid,
+                    struct error *err)
+{
+    char volume[UUID_TEXT_SIZE];
+    const struct request_snapshot args = {.volume = volume};
+    struct ticket ticket;
+
+    rig_volume(rig, i, volume);
+    if (request_snapshot_create(rig->engine, &rig->caller, &args, &ticket,
+                                err) < 0)
+        return -1;
+    return finish(rig, &ticket, ret_uuid, err);
+}
+
+int
+rig_delete_volume_snapshot(struct rig *rig, const char *uuid, struct error *err)
+{
+    struct ticket ticket;
+
+    if (request_snapshot_delete(rig->engine, &rig->caller, uuid, &ticket, err) <
+        0)
+        return -1;
+    return finish(rig, &ticket, NULL, err);
+}
+
+int
 rig_settle(struct rig *rig, struct error *err)
 {
     struct ticket ticket;

@@ -47,6 +47,12 @@ static const struct {
      "volume_resize user=1 volume=" VM " size=2147483648", NULL},
     {"command=deleteVolume&id=" VM, "volume_delete user=1 volume=" VM,
      "{\"deletevolumeresponse\":{\"success\":true}}"},
+    {"command=createSnapshot&name=a+b&volumeid=" VM,
+     "snapshot_create user=1 volume=" VM " name=a b",
+     "{\"createsnapshotresponse\":{\"id\":\"" ENGINE_DOUBLE_OBJECT
+     "\",\"jobid\":\"" ENGINE_DOUBLE_JOB "\"}}"},
+    {"command=deleteSnapshot&id=" VM, "snapshot_delete user=1 snapshot=" VM,
+     "{\"deletesnapshotresponse\":{\"jobid\":\"" ENGINE_DOUBLE_JOB "\"}}"},
     {"command=createVMSnapshot&virtualmachineid=" VM,
      "vm_snapshot_create user=1 vm=" VM " memory=0 quiesce=0",
      "{\"createvmsnapshotresponse\":{\"id\":\"" ENGINE_DOUBLE_OBJECT

@@ -46,6 +46,9 @@ everybody_sees_their_own_and_with_listall_what_is_below_them(void)
         count_is("chief", all, 1);
     }
     /* Each has two that are not hidden. */
+    count_is("admin", "command=listSnapshots", 1);
+    count_is("chief", "command=listSnapshots&listall=true", 1);
+    count_is("admin", "command=listSnapshots&snapshottype=RECURRING", 0);
     count_is("admin", "command=listVMSnapshot", 2);
     count_is("admin", "command=listVMSnapshot&listall=true", 6);
     count_is("chief", "command=listVMSnapshot&listall=true", 2);
