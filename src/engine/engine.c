@@ -23,6 +23,7 @@
 #include "engine/scrub.h"
 #include "engine/self_test.h"
 #include "engine/snapshot.h"
+#include "engine/space.h"
 #include "engine/volume.h"
 
 #include <stdlib.h>
@@ -85,6 +86,7 @@ engine_new(const struct engine_config *config, struct error *err)
         engine->storages[engine->storage_count++] = config->storages[i];
     engine->queue = job_queue_new(engine, config->workers);
     engine->merges = merge_gate_new();
+    engine->space = space_watch_new(NULL);
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
         hold_discard_unfinished(engine->hold_dir, err) < 0 ||
@@ -250,6 +252,7 @@ void
 engine_settings_changed(struct engine *engine)
 {
     scrub_plan(engine);
+    space_plan(engine);
 }
 
 void
@@ -265,6 +268,7 @@ engine_free(struct engine *engine)
         return;
     job_queue_free(engine->queue);
     merge_gate_free(engine->merges);
+    space_watch_free(engine->space);
     repo_free(engine->repo);
     free(engine->hold_dir);
     free(engine->self_test_dir);

@@ -12,6 +12,7 @@
 
 struct job_queue;
 struct merge_gate;
+struct space_watch;
 
 struct engine {
     struct state *state;       /* borrowed */
@@ -21,6 +22,7 @@ struct engine {
     struct repo *repo;            /* owned */
     struct job_queue *queue;      /* owned */
     struct merge_gate *merges;    /* owned */
+    struct space_watch *space;    /* owned */
     char *hold_dir;               /* owned */
     char *self_test_dir;          /* owned; records of self-tests under way */
     char *libvirt_uri;            /* owned; NULL without a watchdog */

@@ -14,6 +14,7 @@
 #include "engine/engine_internal.h"
 #include "engine/job_internal.h"
 #include "engine/scrub.h"
+#include "engine/space.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,6 +332,7 @@ tick(void *context)
         count = moved_locked(queue, list, ARRAY_SIZE(list));
         lock_give(&queue->lock);
         scrub_tick(queue->engine);
+        space_tick(queue->engine);
         for (size_t i = 0; i < count; i++) {
             job_write_progress(queue->engine, list[i].id, list[i].done,
                                list[i].total, NULL);

@@ -9,6 +9,7 @@
 #include "engine/scrub.h"
 #include "engine/self_test.h"
 #include "engine/snapshot.h"
+#include "engine/space.h"
 #include "engine/vm_snapshot.h"
 #include "engine/volume.h"
 
@@ -31,6 +32,7 @@ static const struct job_kind kinds[] = {
     {"createVMSnapshot", vm_snapshot_run_create},
     {"revertToVMSnapshot", vm_snapshot_run_revert},
     {"deleteVMSnapshot", vm_snapshot_run_delete},
+    {"endBackupChain", space_run_relief},
     {"importBackupOffering", offering_run_import},
     {"assignVirtualMachineToBackupOffering", offering_run_assign},
     {"removeVirtualMachineFromBackupOffering", offering_run_remove},

@@ -18,6 +18,9 @@
 #              VARVE_LAB_ROOT   where labs are made          (/var/tmp)
 #              VARVE_LAB_KEEP   1: the lab's folder stays
 #              VARVE_LAB_IO     cache mode of the disks      (none)
+#              VARVE_LAB_POOL   size of a file system of its own, in memory,
+#                               for primary storage ("256M"); needs an IO mode
+#                               other than none
 #
 # LAB_OWNER may be set to a process other than this shell: the lab lives as
 # long as that one.
@@ -88,6 +91,9 @@ lab_up() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     mkdir "$LAB"/{pool,log,tmp}
+    [ -z "${VARVE_LAB_POOL:-}" ] ||
+        mount -t tmpfs -o "size=$VARVE_LAB_POOL" tmpfs "$LAB/pool" ||
+        bail_out "no file system for primary storage"
     "$lab_here/build-guest" "$VARVE_LAB_CACHE" >"$LAB/log/build-guest" 2>&1 ||
         bail_out "build-guest: $(tail -n 3 "$LAB/log/build-guest")"
     LAB_HOOKS=$LAB/libvirt/etc/hooks
@@ -115,6 +121,7 @@ lab_down() {
         end_process "$(cat "$LAB/libvirt/reap.pid")" 10
     fi
     [ "$LAB_OWNER" = $$ ] || kill "$LAB_OWNER" 2>/dev/null || :
+    ! mountpoint -q "$LAB/pool" || umount -l "$LAB/pool"
     if [ "${VARVE_LAB_KEEP:-0}" = 1 ]; then
         note "kept: $LAB"
     else

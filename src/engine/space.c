@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The watch keeps one level for each file system, by its device number; the
+ * first folder that was met there stands for it in texts.  Jobs for machines
+ * that can make room are queued each time that it is found too full, not only
+ * when it gets so: a machine that was busy or had failed gets its turn, and
+ * one that has nothing to give costs nothing.
+ */
+#include "engine/space.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "base/vec.h"
+#include "engine/accounts.h"
+#include "engine/backup.h"
+#include "engine/converge.h"
+#include "engine/events.h"
+#include "engine/settings.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define COMMAND "endBackupChain"
+#define RETRY_MS 60000
+
+struct place {
+    dev_t device;
+    char *folder; /* owned */
+    struct space_about about;
+    enum space_level level;
+    bool seen; /* in this look */
+};
+
+struct space_watch {
+    space_probe *probe;
+    _Atomic int64_t next_ms; /* monotonic */
+    struct places VEC(struct place) places;
+};
+
+struct limits {
+    int64_t warning; /* percent */
+    int64_t reserve;
+};
+
+/* Layers, in one transaction. */
+struct survey {
+    struct state_vm_list vms;
+    struct state_volume_list volumes;
+    struct state_layer_list layers;
+    struct state_pin_list pins; /* those of backups */
+};
+
+/* -- judging --------------------------------------------------------------- */
+
+static bool
+is_below(const struct space_about *about, int64_t percent, bool was)
+{
+    double more = was ? 1.0 : 0.0;
+
+    return percent > 0 && about->size > 0 &&
+           (double)about->available * 100.0 <
+               (double)about->size * ((double)percent + more);
+}
+
+enum space_level
+space_judge(const struct space_about *about, int64_t warning, int64_t reserve,
+            enum space_level before)
+{
+    if (is_below(about, reserve, before == SPACE_LOW))
+        return SPACE_LOW;
+    /* Whoever sets the reserve alone is warned no later than it acts. */
+    if (is_below(about, MAX(warning, 0), before >= SPACE_WARNING))
+        return SPACE_WARNING;
+    return SPACE_OK;
+}
+
+static double
+percent_free(const struct space_about *about)
+{
+    return about->size > 0
+               ? (double)about->available * 100.0 / (double)about->size
+               : 0.0;
+}
+
+static int
+probe_host(const char *folder, struct space_about *ret)
+{
+    struct statvfs space;
+    struct stat about;
+
+    if (statvfs(folder, &space) < 0 || stat(folder, &about) < 0)
+        return -1;
+    ret->device = about.st_dev;
+    ret->size = (uint64_t)space.f_blocks * space.f_frsize;
+    ret->available = (uint64_t)space.f_bavail * space.f_frsize;
+    return 0;
+}
+
+struct space_watch *
+space_watch_new(space_probe *probe)
+{
+    struct space_watch *watch = xcalloc(1, sizeof(*watch));
+
+    watch->probe = probe != NULL ? probe : probe_host;
+    return watch;
+}
+
+void
+space_watch_free(struct space_watch *watch)
+{
+    if (watch == NULL)
+        return;
+    vec_for (struct place *, place, &watch->places)
+        free(place->folder);
+    vec_release(&watch->places);
+    free(watch);
+}
+
+static int
+read_limits(struct engine *engine, struct limits *ret, struct error *err)
+{
+    if (settings_get_int(engine->state, "primary.warning.percent", NULL,
+                         &ret->warning, err) < 0)
+        return -1;
+    return settings_get_int(engine->state, "primary.reserve.percent", NULL,
+                            &ret->reserve, err);
+}
+
+/* -- where our layers are ---------------------------------------------------
+ */
+
+static void
+survey_release(struct survey *survey)
+{
+    state_vm_list_release(&survey->vms);
+    state_volume_list_release(&survey->volumes);
+    state_layer_list_release(&survey->layers);
+    state_pin_list_release(&survey->pins);
+}
+
+static int
+read_survey(struct engine *engine, struct survey *ret, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    const struct state_where living[] = {STATE_LIVING};
+    const struct state_where ours[] = {STATE_INT("is_foreign", 0)};
+    const struct state_where kept[] = {STATE_TEXT("owner_kind", BACKUP_PIN)};
+
+    if (tx == NULL ||
+        state_vm_list(tx, STATE_QUERY(living), &ret->vms, err) < 0 ||
+        state_volume_list(tx, STATE_QUERY(living), &ret->volumes, err) < 0 ||
+        state_layer_list(tx, STATE_QUERY(ours), &ret->layers, err) < 0 ||
+        state_pin_list(tx, STATE_QUERY(kept), &ret->pins, err) < 0)
+        return -1;
+    return 0;
+}
+
+static const struct state_volume *
+volume_of(const struct survey *survey, const struct state_layer *layer)
+{
+    for (size_t i = 0; i < survey->volumes.count; i++) {
+        if (survey->volumes.items[i].id == layer->volume_id)
+            return &survey->volumes.items[i];
+    }
+    return NULL;
+}
+
+static const struct state_vm *
+vm_of(const struct survey *survey, const struct state_volume *volume)
+{
+    for (size_t i = 0; volume != NULL && i < survey->vms.count; i++) {
+        if (survey->vms.items[i].id == volume->vm_id)
+            return &survey->vms.items[i];
+    }
+    return NULL;
+}
+
+static const struct state_layer *
+layer_of(const struct survey *survey, int64_t id)
+{
+    for (size_t i = 0; i < survey->layers.count; i++) {
+        if (survey->layers.items[i].id == id)
+            return &survey->layers.items[i];
+    }
+    return NULL;
+}
+
+/* -- telling ----------------------------------------------------------------
+ */
+
+static void
+tell(struct engine *engine, const struct place *place, enum space_level before)
+{
+    static const char *const levels[] = {"INFO", "WARN", "ERROR"};
+    static const char *const texts[] = {
+        "enough again",
+        "more will be taken by snapshots and by what guests write",
+        "below the reserve: layers that only backups need are merged, and no "
+        "new ones are made; delete VM snapshots or make room"};
+    struct caller root = {.role = ROLE_ROOT_ADMIN};
+    struct error ignored = ERROR_INIT;
+    AUTO_FREE char *text =
+        xasprintf("primary storage '%s' has %.1f %% free (%s)", place->folder,
+                  percent_free(&place->about), texts[place->level]);
+    struct events_new event = {.type = "ALERT.STORAGE",
+                               .level = levels[place->level],
+                               .description = text};
+
+    {
+        AUTO_STATE_TX struct state_tx *tx =
+            state_begin_read(engine->state, &ignored);
+
+        if (tx != NULL && accounts_root(tx, &root, &ignored) > 0) {
+            event.account_id = root.account_id;
+            event.domain_id = root.domain_id;
+        }
+    }
+    if (place->level > before)
+        log_warning("primary-low", "folder='%s' free=%.1f level=%s",
+                    place->folder, percent_free(&place->about),
+                    levels[place->level]);
+    else
+        log_info("primary-free", "folder='%s' free=%.1f level=%s",
+                 place->folder, percent_free(&place->about),
+                 levels[place->level]);
+    events_record_now(engine->state, &event);
+}
+
+/* -- making room -------------------------------------------------------------
+ */
+
+static int
+submit(struct state_tx *tx, const struct state_vm *vm, const char *folder,
+       struct error *err)
+{
+    const struct state_where waiting[] = {STATE_TEXT("command", COMMAND),
+                                          STATE_TEXT("queue", vm->uuid),
+                                          STATE_INT("status", 0)};
+    struct caller root = {.role = ROLE_ROOT_ADMIN};
+    json_t *parameters =
+        json_pack("{s:I,s:s}", "vm", (json_int_t)vm->id, "folder", folder);
+    const struct job_new job = {.command = COMMAND,
+                                .queue = vm->uuid,
+                                .caller = &root,
+                                .parameters = parameters,
+                                .instance_type = "VirtualMachine",
+                                .instance_uuid = vm->uuid};
+    struct ticket ticket;
+    uint64_t count = 0;
+    int result = state_job_count(tx, STATE_QUERY(waiting), &count, err);
+
+    if (result == 0 && count == 0)
+        result = accounts_root(tx, &root, err);
+    if (result > 0)
+        result = job_insert(tx, &job, &ticket, err);
+    json_decref(parameters);
+    return result;
+}
+
+static bool
+is_on(struct engine *engine, const char *path, dev_t device)
+{
+    AUTO_FREE char *folder = path_parent(path);
+    struct space_about about;
+
+    return engine->space->probe(folder, &about) == 0 && about.device == device;
+}
+
+/* A job for every machine with a layer there that only backups need. */
+static int
+relieve(struct engine *engine, const struct survey *survey,
+        const struct place *place, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+
+    if (tx == NULL)
+        return -1;
+    for (size_t i = 0; i < survey->pins.count; i++) {
+        const struct state_layer *layer =
+            layer_of(survey, survey->pins.items[i].layer_id);
+        const struct state_vm *vm =
+            layer != NULL ? vm_of(survey, volume_of(survey, layer)) : NULL;
+
+        if (vm != NULL && is_on(engine, layer->path, place->device) &&
+            submit(tx, vm, place->folder, err) < 0)
+            return -1;
+    }
+    if (state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
+}
+
+int
+space_run_relief(struct job *job, struct error *err)
+{
+    struct engine *engine = job->engine;
+    int64_t vm_id = job_number(job, "vm");
+    const char *folder = job_text(job, "folder");
+    struct space_about about;
+    struct limits limits;
+
+    if (read_limits(engine, &limits, err) < 0)
+        return -1;
+    if (folder != NULL && engine->space->probe(folder, &about) == 0 &&
+        space_judge(&about, limits.warning, limits.reserve, SPACE_LOW) !=
+            SPACE_LOW)
+        return 0; /* somebody has made room */
+    if (converge_begin(engine, job, vm_id, err) < 0)
+        return -1;
+    {
+        AUTO_STATE_TX struct state_tx *tx =
+            state_begin_write(engine->state, err);
+
+        if (fault_here("space.end-chain"))
+            return error_set_errno(err, errno, "end the chain of backups");
+        if (tx == NULL || backup_end_chain(tx, vm_id, err) < 0 ||
+            state_commit(tx, err) < 0)
+            return -1;
+    }
+    job_event(job, "BACKUP.CHAIN.END", "WARN",
+              "primary storage is below its reserve; the next backup is a "
+              "full one");
+    return converge_machine(engine, job, vm_id, err);
+}
+
+/* -- looking -----------------------------------------------------------------
+ */
+
+/* The place of that file system, NULL when it cannot be looked at. */
+static struct place *
+find_place(struct space_watch *watch, const char *folder)
+{
+    struct space_about about;
+
+    if (watch->probe(folder, &about) < 0) {
+        log_warning("primary-unknown", "folder='%s' error='%s'", folder,
+                    strerror(errno));
+        return NULL;
+    }
+    vec_for (struct place *, place, &watch->places) {
+        if (place->device != about.device)
+            continue;
+        place->about = about;
+        return place;
+    }
+    vec_push(&watch->places, ((struct place){.device = about.device,
+                                             .folder = xstrdup(folder),
+                                             .about = about}));
+    return &watch->places.items[watch->places.count - 1];
+}
+
+static int
+look_at(struct engine *engine, const struct survey *survey,
+        const struct limits *limits, struct place *place, struct error *err)
+{
+    enum space_level before = place->level;
+
+    place->seen = true;
+    place->level =
+        space_judge(&place->about, limits->warning, limits->reserve, before);
+    if (place->level != before)
+        tell(engine, place, before);
+    return place->level == SPACE_LOW ? relieve(engine, survey, place, err) : 0;
+}
+
+int
+space_look(struct engine *engine, struct error *err)
+{
+    CLEANUP(survey_release) struct survey survey = {.vms = {0}};
+    struct limits limits;
+
+    if (read_limits(engine, &limits, err) < 0 ||
+        read_survey(engine, &survey, err) < 0)
+        return -1;
+    vec_for (struct place *, place, &engine->space->places)
+        place->seen = false;
+    for (size_t i = 0; i < survey.layers.count; i++) {
+        AUTO_FREE char *folder = path_parent(survey.layers.items[i].path);
+        struct place *place = find_place(engine->space, folder);
+
+        if (place == NULL || place->seen)
+            continue;
+        if (look_at(engine, &survey, &limits, place, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+void
+space_tick(struct engine *engine)
+{
+    struct space_watch *watch = engine->space;
+    struct error err = ERROR_INIT;
+    int64_t seconds = 0;
+
+    if (clock_monotonic_ms() < atomic_load(&watch->next_ms))
+        return;
+    atomic_store(&watch->next_ms, clock_monotonic_ms() + RETRY_MS);
+    if (settings_get_int(engine->state, "primary.check.interval", NULL,
+                         &seconds, &err) < 0 ||
+        (seconds > 0 && space_look(engine, &err) < 0))
+        log_warning("primary-not-checked", "error='%s'", err.message);
+    else if (seconds > 0)
+        atomic_store(&watch->next_ms, clock_monotonic_ms() + seconds * 1000);
+}
+
+void
+space_plan(struct engine *engine)
+{
+    atomic_store(&engine->space->next_ms, 0);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Primary storage that gets full: alerts, and layers that only backups need
+ * make room.
+ */
+#include "check.h"
+#include "engine_rig.h"
+
+#include "engine/engine_internal.h"
+#include "engine/requests.h"
+#include "engine/space.h"
+
+#include <errno.h>
+#include <string.h>
+
+static unsigned percent = 50;
+static bool is_away;
+
+static int
+probe(const char *folder, struct space_about *ret)
+{
+    (void)folder;
+    if (is_away) {
+        errno = ESTALE;
+        return -1;
+    }
+    *ret = (struct space_about){
+        .device = 7, .size = 100000, .available = percent * 1000};
+    return 0;
+}
+
+static struct rig *
+new_rig(void)
+{
+    struct rig *rig = rig_new(2, 8, false);
+
+    percent = 50;
+    is_away = false;
+    space_watch_free(rig->engine->space);
+    rig->engine->space = space_watch_new(probe);
+    return rig;
+}
+
+static void
+look(struct rig *rig, unsigned free_percent)
+{
+    struct error err = ERROR_INIT;
+
+    percent = free_percent;
+    CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+}
+
+static uint64_t
+count_events(struct rig *rig, const char *type, const char *level)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    const struct state_where where[] = {STATE_TEXT("type", type),
+                                        STATE_TEXT("level", level)};
+    uint64_t count = 0;
+
+    CHECK(tx != NULL &&
+          state_event_count(tx, STATE_QUERY(where), &count, &err) == 0);
+    return count;
+}
+
+/* Layers that are pinned by backups. */
+static uint64_t
+count_pins(struct rig *rig)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    const struct state_where where[] = {STATE_TEXT("owner_kind", "backup")};
+    uint64_t count = 0;
+
+    CHECK(tx != NULL &&
+          state_pin_count(tx, STATE_QUERY(where), &count, &err) == 0);
+    return count;
+}
+
+static void
+type_of(struct rig *rig, const char *backup, char type[32])
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    AUTO_STATE(backup) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", backup)};
+
+    REQUIRE(tx != NULL && state_backup_find(tx, where, 1, &row, &err) > 0);
+    (void)snprintf(type, 32, "%s", row.type);
+}
+
+static void
+levels_are_left_with_one_percent_more(void)
+{
+    static const struct {
+        uint64_t available;
+        enum space_level before, after;
+    } cases[] = {
+        {16, SPACE_OK, SPACE_OK},       {15, SPACE_OK, SPACE_OK},
+        {14, SPACE_OK, SPACE_WARNING},  {15, SPACE_WARNING, SPACE_WARNING},
+        {16, SPACE_WARNING, SPACE_OK},  {5, SPACE_OK, SPACE_WARNING},
+        {4, SPACE_OK, SPACE_LOW},       {4, SPACE_WARNING, SPACE_LOW},
+        {5, SPACE_LOW, SPACE_LOW},      {6, SPACE_LOW, SPACE_WARNING},
+        {15, SPACE_LOW, SPACE_WARNING}, {16, SPACE_LOW, SPACE_OK},
+        {0, SPACE_OK, SPACE_LOW},
+    };
+    struct space_about about = {.size = 100};
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        about.available = cases[i].available;
+        CHECK(space_judge(&about, 15, 5, cases[i].before) == cases[i].after);
+    }
+    about.available = 0;
+    CHECK(space_judge(&about, 0, 0, SPACE_OK) == SPACE_OK);
+    CHECK(space_judge(&about, 0, 5, SPACE_OK) == SPACE_LOW);
+    about.size = 0; /* a file system that does not tell */
+    CHECK(space_judge(&about, 15, 5, SPACE_OK) == SPACE_OK);
+}
+
+static void
+only_a_change_is_told(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+
+    look(rig, 1); /* nothing there is ours */
+    CHECK(count_events(rig, "ALERT.STORAGE", "ERROR") == 0);
+    CHECK_OK(rig_snapshot(rig, false, uuid, &err), &err);
+    look(rig, 50);
+    CHECK(count_events(rig, "ALERT.STORAGE", "INFO") == 0);
+    look(rig, 14);
+    look(rig, 14);
+    CHECK(count_events(rig, "ALERT.STORAGE", "WARN") == 1);
+    look(rig, 50);
+    CHECK(count_events(rig, "ALERT.STORAGE", "INFO") == 1);
+    is_away = true;
+    look(rig, 50);
+    rig_free(rig);
+}
+
+static void
+layers_of_backups_make_room_and_snapshots_stay(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char first[UUID_TEXT_SIZE];
+    char snapshot[UUID_TEXT_SIZE];
+    char second[UUID_TEXT_SIZE];
+    char type[32];
+
+    CHECK_OK(rig_backup(rig, false, first, &err), &err);
+    CHECK_OK(rig_snapshot(rig, false, snapshot, &err), &err);
+    CHECK(count_pins(rig) > 0);
+    look(rig, 6);
+    CHECK(count_pins(rig) > 0);
+    look(rig, 4);
+    CHECK(count_pins(rig) == 0);
+    CHECK(count_events(rig, "BACKUP.CHAIN.END", "WARN") == 1);
+    look(rig, 4); /* nothing is left to give: no job */
+    CHECK(count_events(rig, "BACKUP.CHAIN.END", "WARN") == 1);
+    look(rig, 50);
+    CHECK_OK(rig_backup(rig, false, second, &err), &err);
+    type_of(rig, second, type);
+    CHECK_TEXT(type, "FULL");
+    CHECK_OK(rig_revert(rig, snapshot, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_free(rig);
+}
+
+/* Somebody makes room between the look and the job's turn. */
+static void
+a_chain_goes_on_when_room_was_made_meanwhile(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    percent = 4;
+    CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK_OK(space_look(rig->engine, &err), &err); /* the job waits: no more */
+    look(rig, 50);
+    CHECK(count_pins(rig) > 0);
+    CHECK(count_events(rig, "BACKUP.CHAIN.END", "WARN") == 0);
+    rig_free(rig);
+}
+
+int
+main(void)
+{
+    RUN(levels_are_left_with_one_percent_more);
+    RUN(only_a_change_is_told);
+    RUN(layers_of_backups_make_room_and_snapshots_stay);
+    RUN(a_chain_goes_on_when_room_was_made_meanwhile);
+    return check_done();
+}
