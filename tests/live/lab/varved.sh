@@ -79,7 +79,8 @@ free_port() {
 }
 
 # varved_start [NAME=VALUE...]: the daemon runs, with these variables in its
-# environment (VARVE_FAULT=...), and answers.
+# environment (VARVE_FAULT=...), and answers.  With VARVED_REAP_FLAGS=-k what
+# it has started lives on when it dies (else it ends with it).
 varved_start() {
     [ -e "$VARVE_CONF" ] || varved_configure
     if [ ! -x "$VARVED" ]; then
@@ -87,7 +88,9 @@ varved_start() {
         return 1
     fi
     rm -f "$VARVE_RUN/pid"
-    env "$@" "$VARVE_LAB_CACHE/reap" -o "$LAB_OWNER" -p "$VARVE_RUN/pid" \
+    # shellcheck disable=SC2086
+    env "$@" "$VARVE_LAB_CACHE/reap" ${VARVED_REAP_FLAGS:-} \
+        -o "$LAB_OWNER" -p "$VARVE_RUN/pid" \
         "$VARVED" --config "$VARVE_CONF" >>"$VARVED_LOG" 2>&1 </dev/null &
     VARVED_REAP=$!
     if until_true 15 varved_answers_or_ended && varved_answers; then
