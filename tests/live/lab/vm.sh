@@ -215,8 +215,10 @@ qemu_chain_of() {
         index($0, "<target dev=" "\047" device "\047") {found = 1}
         found && /<alias name=/ {split($0, part, "\047"); print part[2]; exit}')
     virsh -q qemu-monitor-command "$1" '{"execute":"query-block"}' |
-        jq -r --arg alias "/machine/peripheral/$alias/" '
-            .return[] | select(.qdev | startswith($alias)) | .inserted.image |
+        jq -r --arg alias "$alias" '
+            .return[] | select((.qdev // "") | . == $alias or
+                startswith("/machine/peripheral/\($alias)/")) |
+            .inserted.image |
             recurse(."backing-image" // empty) | .filename |
             if startswith("json:") then .[5:] | fromjson | .file.filename
             else . end'
