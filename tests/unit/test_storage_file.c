@@ -331,7 +331,8 @@ a_clone_takes_no_space(void)
     }
     sync();
     CHECK_OK(fd_free_space(bed.paths[0], &after, &err), &err);
-    CHECK(before - after < SIZE * 10);
+    /* More may be free: XFS gives back in the background. */
+    CHECK(before < after + SIZE * 10);
     for (int i = 0; i < 40; i++) {
         AUTO_FREE char *clone = xasprintf("%s/clone-%d.raw", folder, i);
 
