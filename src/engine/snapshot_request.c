@@ -27,7 +27,8 @@ refuse_active(const struct state_vm *vm, const struct state_snapshot *row,
 {
     return error_set(err, ERROR_BUSY,
                      "machine '%s' has another active snapshot task: volume "
-                     "snapshot '%s' (%s) is %s; wait for its end",
+                     "snapshot '%s' (%s) is %s; wait for its end, or delete it "
+                     "if it stays so",
                      vm->name, row->name, row->uuid, what);
 }
 
@@ -59,14 +60,16 @@ snapshot_check_idle(struct state_tx *tx, const struct state_vm *vm,
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
         const struct state_snapshot *row = &rows.items[i];
-        int pending = 1;
+        int pending;
 
-        /* A deletion that was asked for begins with its job. */
-        if (strcmp(row->state, "Destroying") != 0)
-            pending = job_is_pending(tx, row->uuid, err);
+        if (strcmp(row->state, "Destroying") == 0)
+            return refuse_active(vm, row, "Destroying", err);
+        /* A deletion that was asked for begins with its job; what is stored
+         * may still have its layers merged. */
+        pending = job_is_pending(tx, row->uuid, err);
         if (pending != 0)
             return pending < 0 ? -1
-                               : refuse_active(vm, row, "being deleted", err);
+                               : refuse_active(vm, row, "being worked on", err);
     }
     return 0;
 }
