@@ -130,6 +130,7 @@ FIND(find_vm_snapshot, vm_snapshot, "VM snapshot", 2,
      is_kept(row.state) ? IS_OWN : 0)
 FIND(find_native_offering, native_backup_offering, "native backup offering",
      shows_removed(call) ? 1 : 2, is_root(call))
+FIND(find_service_offering, service_offering, "service offering", 2, 1)
 FIND(find_offering, backup_offering, "backup offering", 2,
      is_root(call) || row.allow_user_driven_backups != 0)
 FIND(find_backup, backup, "backup", 2, is_kept(row.status) ? IS_OWN : 0)

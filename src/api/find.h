@@ -36,6 +36,7 @@ find_function find_snapshot MUST_CHECK;
 find_function find_vm_snapshot MUST_CHECK;
 /* With parameter "showremoved", removed ones too. */
 find_function find_native_offering MUST_CHECK;
+find_function find_service_offering MUST_CHECK;
 find_function find_offering MUST_CHECK;
 find_function find_backup MUST_CHECK;
 find_function find_job MUST_CHECK;

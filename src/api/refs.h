@@ -34,6 +34,7 @@
     X(layer)                                                                   \
     X(vm_snapshot)                                                             \
     X(backup)                                                                  \
+    X(service_offering)                                                        \
     X(backup_offering)
 
 struct refs {

@@ -40,6 +40,19 @@ set_offering(struct refs *refs, json_t *object, const struct state_vm *vm)
     object_set_text(object, "backupofferingname", offering->name);
 }
 
+static void
+set_service_offering(struct refs *refs, json_t *object,
+                     const struct state_vm *vm)
+{
+    const struct state_service_offering *offering =
+        refs_service_offering(refs, vm->service_offering_id);
+
+    if (offering == NULL)
+        return;
+    object_set_text(object, "serviceofferingid", offering->uuid);
+    object_set_text(object, "serviceofferingname", offering->name);
+}
+
 json_t *
 vms_object(struct refs *refs, const struct state_vm *vm)
 {
@@ -56,6 +69,7 @@ vms_object(struct refs *refs, const struct state_vm *vm)
         set_place(refs, object, vm);
     object_set_number(object, "memory", vm->memory >> 20);
     object_set_number(object, "cpunumber", vm->vcpus);
+    set_service_offering(refs, object, vm);
     set_offering(refs, object, vm);
     object_set_bool(object, "managed", vm->managed != 0);
     object_set_text(object, "problem", vm->problem);
@@ -182,4 +196,12 @@ vms_recover(struct call *call, json_t *body, struct error *err)
         return -1;
     object_set(body, "virtualmachine", vms_object(call->refs, &row));
     return 0;
+}
+
+int
+vms_scale(struct call *call, struct ticket *ret_ticket, struct error *err)
+{
+    return request_vm_scale(call->engine, &call->caller, call_text(call, "id"),
+                            call_text(call, "serviceofferingid"), ret_ticket,
+                            err);
 }

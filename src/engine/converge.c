@@ -6,6 +6,7 @@
 #include "engine/backup.h"
 #include "engine/hold.h"
 #include "engine/inventory.h"
+#include "engine/machine.h"
 #include "engine/merge.h"
 #include "engine/operation.h"
 #include "engine/retop.h"
@@ -78,6 +79,8 @@ settle_operation(struct engine *engine, struct job *job,
         result = backup_settle_expunge(engine, row, err);
     else if (strcmp(row->kind, OPERATION_FOLD) == 0)
         result = backup_settle_fold(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_COMPUTE) == 0)
+        result = machine_settle_compute(engine, row, err);
     else if (strcmp(row->kind, OPERATION_SNAPSHOT_EXPUNGE) == 0)
         result = snapshot_settle_expunge(engine, row, err);
     else
@@ -121,7 +124,8 @@ settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
             return -1;
         }
     }
-    return 0;
+    /* What a revert left that was finished just now. */
+    return machine_finish_compute(engine, vm_uuid, err);
 }
 
 /* Files of deleted snapshots, beside their layers. */

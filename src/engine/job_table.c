@@ -20,6 +20,7 @@ static const struct job_kind kinds[] = {
     {"stopVirtualMachine", machine_run_stop},
     {"rebootVirtualMachine", machine_run_reboot},
     {"destroyVirtualMachine", machine_run_destroy},
+    {"scaleVirtualMachine", machine_run_scale},
     {"settleVirtualMachine", machine_run_settle},
     {"releaseVirtualMachine", machine_run_release},
     {"createVolume", volume_run_create},

@@ -123,6 +123,22 @@ lookup_backup_offering(struct state_tx *tx, const struct caller *caller,
 }
 
 int
+lookup_service_offering(struct state_tx *tx, const char *uuid,
+                        struct state_service_offering *ret_row,
+                        struct error *err)
+{
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid), STATE_LIVING};
+    int found;
+
+    if (uuid == NULL || !uuid_is_valid(uuid))
+        return unknown("service offering", uuid, err);
+    found = state_service_offering_find(tx, where, 2, ret_row, err);
+    if (found < 0)
+        return -1;
+    return found > 0 ? 0 : unknown("service offering", uuid, err);
+}
+
+int
 lookup_native_offering(struct state_tx *tx, const struct caller *caller,
                        const char *uuid,
                        struct state_native_backup_offering *ret_row,

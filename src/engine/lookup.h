@@ -33,6 +33,9 @@ int lookup_backup_offering(struct state_tx *tx, const struct caller *caller,
                            const char *uuid,
                            struct state_backup_offering *ret_row,
                            struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
+int lookup_service_offering(struct state_tx *tx, const char *uuid,
+                            struct state_service_offering *ret_row,
+                            struct error *err) MUST_CHECK NONNULL(1, 3, 4);
 int lookup_native_offering(struct state_tx *tx, const struct caller *caller,
                            const char *uuid,
                            struct state_native_backup_offering *ret_row,

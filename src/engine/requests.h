@@ -47,10 +47,39 @@ int request_vm_destroy(struct engine *engine, const struct caller *caller,
 int request_vm_recover(struct engine *engine, const struct caller *caller,
                        const char *vm, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
+/* Give the stopped machine the CPUs and the memory of a service offering.  Its
+ * VM snapshots with memory are deleted, unless the setting
+ * vmsnapshot.memory.keep.on.scale keeps them. */
+int request_vm_scale(struct engine *engine, const struct caller *caller,
+                     const char *vm, const char *service_offering,
+                     struct ticket *ret_ticket, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5, 6);
 /* Look at the machine again and settle whatever is unfinished. */
 int request_vm_settle(struct engine *engine, const struct caller *caller,
                       const char *vm, struct ticket *ret_ticket,
                       struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* -- service offerings ---------------------------------------------------- */
+
+struct request_service_offering {
+    const char *name;
+    const char *description; /* or NULL */
+    int64_t vcpus;
+    uint64_t memory; /* bytes */
+};
+/* Root admins only, as deleting one; machines that have it keep what they
+ * have. */
+int request_service_offering_create(struct engine *engine,
+                                    const struct caller *caller,
+                                    const struct request_service_offering *args,
+                                    char ret_uuid[UUID_TEXT_SIZE],
+                                    struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+int request_service_offering_delete(struct engine *engine,
+                                    const struct caller *caller,
+                                    const char *service_offering,
+                                    struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4);
 
 /* -- volumes -------------------------------------------------------------- */
 

@@ -136,6 +136,9 @@ insert_row(struct state_tx *tx, const struct state_vm *vm,
     row->vm_id = vm->id;
     row->account_id = vm->account_id;
     row->domain_id = vm->domain_id;
+    row->service_offering_id = vm->service_offering_id;
+    row->vcpus = vm->vcpus;
+    row->memory = vm->memory;
     name = xasprintf("%s_VS_%s", vm->name,
                      clock_format_compact(row->created, stamp));
     state_set_text(&row->uuid, uuid.text);

@@ -7,9 +7,11 @@
  */
 #include "engine/vm_snapshot_internal.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/inventory.h"
+#include "engine/machine.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
 #include "engine/saved_memory.h"
@@ -125,7 +127,7 @@ revert(struct job *job, const struct state_vm_snapshot *row, struct error *err)
     AUTO_TREE struct tree *tree = NULL;
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_RETOP struct retop *retop = NULL;
-    struct error why;
+    struct error why = ERROR_INIT;
 
     if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
         hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0 ||
@@ -146,8 +148,12 @@ revert(struct job *job, const struct state_vm_snapshot *row, struct error *err)
     }
     job_step(job, retop->guest.memory != NULL ? "restoring memory"
                                               : "switching disks");
-    if (retop_commit(engine, retop, err) == 0)
+    if (retop_commit(engine, retop, err) == 0) {
+        /* It is done; what the definition lags behind is in the journal. */
+        if (machine_finish_compute(engine, tree->vm.uuid, &why) < 0)
+            log_warning("settling-postponed", "error='%s'", why.message);
         return 0;
+    }
     return retop->guest.must_end && err->code != ERROR_UNAVAILABLE
                ? error_prefix(err, "the machine was ended and reads as before")
                : -1;
@@ -193,7 +199,8 @@ finish_revert(struct engine *engine, struct state_tx *tx,
     row.is_current = 1;
     if (vm_snapshot_apply(&row, VM_SNAPSHOT_OPERATION_SUCCEEDED, err) < 0)
         return -1;
-    if (vm_snapshot_usage(tx, &row, "VMSNAPSHOT.REVERTTO", NULL, err) < 0)
+    if (vm_snapshot_usage(tx, &row, "VMSNAPSHOT.REVERTTO", NULL, err) < 0 ||
+        machine_recall_compute(tx, &row, err) < 0)
         return -1;
     return state_vm_snapshot_update(tx, &row, err);
 }

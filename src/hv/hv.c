@@ -344,11 +344,11 @@ hv_detach_disk(struct hv *hv, const char *uuid, const char *target,
 
 int
 hv_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-               uint64_t memory_bytes, struct error *err)
+               uint64_t memory_bytes, bool may_run, struct error *err)
 {
     if (check_uuid(uuid, err) < 0)
         return -1;
-    return hv->kind->set_compute(hv, uuid, vcpus, memory_bytes, err);
+    return hv->kind->set_compute(hv, uuid, vcpus, memory_bytes, may_run, err);
 }
 
 int

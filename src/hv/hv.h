@@ -343,13 +343,14 @@ int hv_detach_disk(struct hv *hv, const char *uuid, const char *target,
     MUST_CHECK NONNULL(1, 2, 3, 5);
 
 /**
- * hv_set_compute(hv, uuid, vcpus, memory_bytes, err):
- * Give the inactive definition of a stopped machine other numbers of CPUs and
- * bytes of memory; 0 leaves one as it is.  ERROR_CONFLICT while it runs.
+ * hv_set_compute(hv, uuid, vcpus, memory_bytes, may_run, err):
+ * Give the inactive definition of a machine other numbers of CPUs and bytes of
+ * memory; 0 leaves one as it is.  One that runs has them from its next start
+ * on; without `may_run` that is ERROR_CONFLICT.
  */
 int hv_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-                   uint64_t memory_bytes, struct error *err)
-    MUST_CHECK NONNULL(1, 2, 5);
+                   uint64_t memory_bytes, bool may_run, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 6);
 
 /* -- the guest ----------------------------------------------------------- */
 

@@ -62,7 +62,7 @@ struct hv_kind {
     int (*detach_disk)(struct hv *hv, const char *uuid, const char *target,
                        int64_t timeout_ms, struct error *err);
     int (*set_compute)(struct hv *hv, const char *uuid, unsigned vcpus,
-                       uint64_t memory_bytes, struct error *err);
+                       uint64_t memory_bytes, bool may_run, struct error *err);
     int (*freeze)(struct hv *hv, const char *uuid, int64_t timeout_ms,
                   struct error *err);
     int (*thaw)(struct hv *hv, const char *uuid, struct error *err);

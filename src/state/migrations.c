@@ -181,6 +181,15 @@ static const char *const steps[] = {
 
     /* 6: snapshots by what disks are stored on */
     "alter table layer add column storage @text;",
+
+    /* 7: service offerings */
+    "create table service_offering (id @id, uuid @uuid, name @text, "
+    "description @text, vcpus @int, memory @int, created @int, "
+    "removed @int);"
+    "alter table vm add column service_offering_id @int;"
+    "alter table vm_snapshot add column service_offering_id @int;"
+    "alter table vm_snapshot add column vcpus @int;"
+    "alter table vm_snapshot add column memory @int;",
 };
 /* clang-format on */
 

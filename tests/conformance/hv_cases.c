@@ -886,19 +886,25 @@ a_stopped_machine_gets_other_numbers(void)
 
     REQUIRE(hv_get(bed->hv, bed->uuid, &before, &err) == 0);
     CHECK_OK(hv_set_compute(bed->hv, bed->uuid, before->vcpus + 1,
-                            before->memory_bytes + (16 << 20), &err),
+                            before->memory_bytes + (16 << 20), false, &err),
              &err);
     REQUIRE(hv_get(bed->hv, bed->uuid, &after, &err) == 0);
     CHECK(after->vcpus == before->vcpus + 1);
     CHECK(after->memory_bytes == before->memory_bytes + (16 << 20));
     CHECK(after->disk_count == before->disk_count);
     REQUIRE(start());
-    CHECK(hv_set_compute(bed->hv, bed->uuid, 1, 0, &err) == -1);
+    CHECK(hv_set_compute(bed->hv, bed->uuid, 1, 0, false, &err) == -1);
     CHECK(err.code == ERROR_CONFLICT);
     error_clear(&err);
+    REQUIRE(hv_set_compute(bed->hv, bed->uuid, before->vcpus + 2,
+                           before->memory_bytes, true, &err) == 0);
     stop();
+    hv_machine_free(steal(&after));
+    REQUIRE(hv_get(bed->hv, bed->uuid, &after, &err) == 0);
+    CHECK(after->vcpus == before->vcpus + 2);
+    CHECK(after->memory_bytes == before->memory_bytes);
     CHECK_OK(hv_set_compute(bed->hv, bed->uuid, before->vcpus,
-                            before->memory_bytes, &err),
+                            before->memory_bytes, false, &err),
              &err);
 }
 

@@ -227,6 +227,17 @@ stopped_with_memory(struct scene *scene)
     rig_power(scene->rig, false);
 }
 
+/* It was scaled since its memory was saved, which was kept. */
+static void
+stopped_with_other_numbers(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    stopped_with_memory(scene);
+    rig_setting(scene->rig, "vmsnapshot.memory.keep.on.scale", "true");
+    need(rig_scale(scene->rig, 3, &err), &err);
+}
+
 static void
 running_with_a_backup(struct scene *scene)
 {
@@ -391,6 +402,12 @@ do_backup(struct scene *scene, struct error *err)
     char uuid[UUID_TEXT_SIZE];
 
     return rig_backup(scene->rig, false, uuid, err);
+}
+
+static int
+do_scale(struct scene *scene, struct error *err)
+{
+    return rig_scale(scene->rig, 2, err);
 }
 
 static int
@@ -581,6 +598,9 @@ static const struct operation operations[] = {
     {"revert to disks, running", running_with_memory, do_revert_c,
      goes_back_to_c},
     {"delete with memory", running_with_memory, do_delete_a, removes_a},
+    {"scale, and discard memory", stopped_with_memory, do_scale, removes_a},
+    {"revert to memory of other numbers", stopped_with_other_numbers,
+     do_revert_a, goes_back_to_a},
     {"volume snapshot, running", running_with_volume_snapshots,
      do_volume_snapshot, makes_volume_snapshot},
     {"volume snapshot, stopped", stopped_with_volume_snapshots,

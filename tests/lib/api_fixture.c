@@ -230,6 +230,10 @@ add_history(struct state_tx *tx, size_t i)
                   .resource_type = xstrdup("VmSnapshot"),
                   .resource_uuid = make_id(FIXTURE_SNAPSHOT, i + 1),
                   .created = CREATED) &&
+           (i > 0 || INSERT(service_offering,
+                            .uuid = make_id(FIXTURE_SERVICE_OFFERING, 1),
+                            .name = xstrdup("small"), .vcpus = 1,
+                            .memory = 1 << 30, .created = CREATED)) &&
            (i > 0 ||
             INSERT(hypervisor_capability, .uuid = make_id(FIXTURE_EVENT, 100),
                    .hypervisor = xstrdup("KVM"), .vm_snapshot_enabled = 1)) &&

@@ -39,9 +39,10 @@
 #define FIXTURE_JOB "16"
 #define FIXTURE_EVENT "17"
 #define FIXTURE_VOLUME_SNAPSHOT "22"
-#define FIXTURE_NATIVE "18"   /* 1, and 2: removed */
-#define FIXTURE_OFFERING "19" /* 1, and 2: not for users */
-#define FIXTURE_REMOVED "20"  /* VM 1, backup 2, snapshot 3 */
+#define FIXTURE_SERVICE_OFFERING "23" /* 1 */
+#define FIXTURE_NATIVE "18"           /* 1, and 2: removed */
+#define FIXTURE_OFFERING "19"         /* 1, and 2: not for users */
+#define FIXTURE_REMOVED "20"          /* VM 1, backup 2, snapshot 3 */
 #define FIXTURE_NOBODY FIXTURE_ID("ff", "9")
 
 struct fixture {

@@ -140,6 +140,20 @@ FIND(volume, volume)
 FIND(backup, backup)
 FIND(offering, backup_offering)
 
+/* Everybody's. */
+static int
+find_service_offering(struct engine *engine, const char *uuid,
+                      struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_STATE(service_offering) row = {0};
+
+    if (!engine->looks)
+        return 0;
+    tx = state_begin_read(engine->state, err);
+    return tx == NULL ? -1 : lookup_service_offering(tx, uuid, &row, err);
+}
+
 static int
 find_native_offering(struct engine *engine, const struct caller *caller,
                      const char *uuid, struct error *err)
@@ -401,6 +415,48 @@ request_vm_snapshot_create(struct engine *engine, const struct caller *caller,
     note_flag(engine, "memory", args->memory);
     note_flag(engine, "quiesce", args->quiesce);
     if (find_vm(engine, caller, args->vm, err) < 0)
+        return -1;
+    return end(engine, ret_ticket, err);
+}
+
+int
+request_service_offering_create(struct engine *engine,
+                                const struct caller *caller,
+                                const struct request_service_offering *args,
+                                char ret_uuid[UUID_TEXT_SIZE],
+                                struct error *err)
+{
+    note(engine, "service_offering_create", caller);
+    note_text(engine, "name", args->name);
+    note_text(engine, "description", args->description);
+    strbuf_addf(&engine->last, " vcpus=%lld memory=%llu",
+                (long long)args->vcpus, (unsigned long long)args->memory);
+    memcpy(ret_uuid, engine->answer, UUID_TEXT_SIZE);
+    return end(engine, NULL, err);
+}
+
+int
+request_service_offering_delete(struct engine *engine,
+                                const struct caller *caller,
+                                const char *service_offering, struct error *err)
+{
+    note(engine, "service_offering_delete", caller);
+    note_text(engine, "service_offering", service_offering);
+    if (find_service_offering(engine, service_offering, err) < 0)
+        return -1;
+    return end(engine, NULL, err);
+}
+
+int
+request_vm_scale(struct engine *engine, const struct caller *caller,
+                 const char *vm, const char *service_offering,
+                 struct ticket *ret_ticket, struct error *err)
+{
+    note(engine, "vm_scale", caller);
+    note_text(engine, "vm", vm);
+    note_text(engine, "service_offering", service_offering);
+    if (find_vm(engine, caller, vm, err) < 0 ||
+        find_service_offering(engine, service_offering, err) < 0)
         return -1;
     return end(engine, ret_ticket, err);
 }

@@ -133,6 +133,8 @@ int rig_volume_snapshot(struct rig *rig, size_t i, char *ret_uuid,
                         struct error *err);
 int rig_delete_volume_snapshot(struct rig *rig, const char *uuid,
                                struct error *err);
+/* Other CPUs and memory: `vcpus`, and 64 MiB for each. */
+int rig_scale(struct rig *rig, unsigned vcpus, struct error *err);
 int rig_settle(struct rig *rig, struct error *err);
 
 int rig_destroy(struct rig *rig, bool expunge, struct error *err);

@@ -195,6 +195,22 @@ rig_delete_volume_snapshot(struct rig *rig, const char *uuid, struct error *err)
 }
 
 int
+rig_scale(struct rig *rig, unsigned vcpus, struct error *err)
+{
+    const struct request_service_offering args = {
+        .name = "other", .vcpus = vcpus, .memory = (uint64_t)vcpus << 26};
+    char offering[UUID_TEXT_SIZE];
+    struct ticket ticket;
+
+    if (request_service_offering_create(rig->engine, &rig->caller, &args,
+                                        offering, err) < 0 ||
+        request_vm_scale(rig->engine, &rig->caller, rig->vm, offering, &ticket,
+                         err) < 0)
+        return -1;
+    return finish(rig, &ticket, NULL, err);
+}
+
+int
 rig_settle(struct rig *rig, struct error *err)
 {
     struct ticket ticket;

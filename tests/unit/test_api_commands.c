@@ -34,6 +34,11 @@ static const struct {
     {"command=destroyVirtualMachine&expunge=true&id=" VM,
      "vm_destroy user=1 vm=" VM " expunge=1", NULL},
     {"command=recoverVirtualMachine&id=" VM, "vm_recover user=1 vm=" VM, NULL},
+    {"command=scaleVirtualMachine&id=" VM "&serviceofferingid=" ID("23", "1"),
+     "vm_scale user=1 vm=" VM " service_offering=" ID("23", "1"), NULL},
+    {"command=deleteServiceOffering&id=" ID("23", "1"),
+     "service_offering_delete user=1 service_offering=" ID("23", "1"),
+     "{\"deleteserviceofferingresponse\":{\"success\":true}}"},
     {"command=createVolume&name=data&size=3",
      "volume_create user=1 name=data size=3221225472",
      "{\"createvolumeresponse\":{\"id\":\"" ENGINE_DOUBLE_OBJECT

@@ -229,6 +229,8 @@ static const char *const foreign[] = {
     "command=settleVirtualMachine&id=" ID("10", "3"),
     "command=listVolumes&id=" ID("11", "3"),
     "command=listVolumes&virtualmachineid=" ID("10", "3"),
+    "command=scaleVirtualMachine&id=" ID("10", "3") "&serviceofferingid=" ID(
+        "23", "1"),
     "command=createSnapshot&volumeid=" ID("11", "3"),
     "command=listSnapshots&id=" ID("22", "3"),
     "command=listSnapshots&volumeid=" ID("11", "3"),

@@ -170,14 +170,14 @@ fake_op_detach_disk(struct hv *hv, const char *uuid, const char *target,
 
 static int
 set_compute(struct fake_call *call, unsigned vcpus, uint64_t memory_bytes,
-            struct error *err)
+            bool may_run, struct error *err)
 {
     struct fake_machine *machine = &call->machine;
     AUTO_FREE char *old =
         machine->xml != NULL ? xstrdup(machine->xml) : fake_print_xml(machine);
     AUTO_FREE char *xml = NULL;
 
-    if (machine->state != HV_STOPPED)
+    if (machine->state != HV_STOPPED && !may_run)
         return error_set(err, ERROR_CONFLICT, "machine '%s' is not stopped",
                          machine->name);
     if (domain_xml_set_compute(old, vcpus, memory_bytes, &xml, err) < 0)
@@ -189,11 +189,12 @@ set_compute(struct fake_call *call, unsigned vcpus, uint64_t memory_bytes,
 
 int
 fake_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-                    uint64_t memory_bytes, struct error *err)
+                    uint64_t memory_bytes, bool may_run, struct error *err)
 {
     struct fake_call call;
 
     if (fake_begin(hv, "set_compute", uuid, &call, err) < 0)
         return -1;
-    return fake_end(&call, set_compute(&call, vcpus, memory_bytes, err), err);
+    return fake_end(&call,
+                    set_compute(&call, vcpus, memory_bytes, may_run, err), err);
 }

@@ -221,7 +221,7 @@ int fake_op_attach_disk(struct hv *hv, const char *uuid,
 int fake_op_detach_disk(struct hv *hv, const char *uuid, const char *target,
                         int64_t timeout_ms, struct error *err);
 int fake_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-                        uint64_t memory_bytes, struct error *err);
+                        uint64_t memory_bytes, bool may_run, struct error *err);
 
 /* -- images (fake_image.c) ------------------------------------------------ */
 

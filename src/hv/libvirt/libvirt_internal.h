@@ -170,7 +170,7 @@ int lv_op_define_xml(struct hv *hv, const char *xml, struct error *err);
 int lv_op_undefine(struct hv *hv, const char *uuid, struct error *err);
 
 int lv_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-                      uint64_t memory_bytes, struct error *err);
+                      uint64_t memory_bytes, bool may_run, struct error *err);
 
 /* lv_disk.c */
 int lv_op_resize(struct hv *hv, const char *uuid, const char *target,

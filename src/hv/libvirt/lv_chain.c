@@ -186,12 +186,12 @@ lv_op_define_disks(struct hv *hv, const char *uuid,
 
 static int
 set_compute(const struct lv_call *call, unsigned vcpus, uint64_t memory_bytes,
-            struct error *err)
+            bool may_run, struct error *err)
 {
     AUTO_FREE char *old = NULL;
     AUTO_FREE char *xml = NULL;
 
-    if (virDomainIsActive(call->domain) != 0)
+    if (!may_run && virDomainIsActive(call->domain) != 0)
         return error_set(err, ERROR_CONFLICT, "machine '%s' is not stopped",
                          call->name);
     old = lv_inactive_xml(call, err);
@@ -203,13 +203,14 @@ set_compute(const struct lv_call *call, unsigned vcpus, uint64_t memory_bytes,
 
 int
 lv_op_set_compute(struct hv *hv, const char *uuid, unsigned vcpus,
-                  uint64_t memory_bytes, struct error *err)
+                  uint64_t memory_bytes, bool may_run, struct error *err)
 {
     struct lv_call call;
 
     if (lv_begin(hv, uuid, &call, err) < 0)
         return -1;
-    return lv_end(&call, set_compute(&call, vcpus, memory_bytes, err), err);
+    return lv_end(&call, set_compute(&call, vcpus, memory_bytes, may_run, err),
+                  err);
 }
 
 int
