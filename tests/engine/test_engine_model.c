@@ -24,14 +24,14 @@
 static uint64_t steps = 150;
 static uint64_t seed;
 
+/* `rig` is freed. */
 static void
-run(size_t volumes, int64_t chain_size, bool foreign, bool disturbed)
+run_in(struct rig *rig, bool disturbed)
 {
-    struct play play = {.rig = rig_new(volumes, chain_size, foreign),
-                        .disturbed = disturbed};
+    struct play play = {.rig = rig, .disturbed = disturbed};
     struct error err = ERROR_INIT;
 
-    play.rig->seed = seed + volumes;
+    play.rig->seed = seed + rig->volumes;
     play.rig->may_leak = disturbed;
     while (play.steps < steps) {
         int result = play_step(&play, play.steps % 40 == 39, &err);
@@ -53,6 +53,12 @@ run(size_t volumes, int64_t chain_size, bool foreign, bool disturbed)
 }
 
 static void
+run(size_t volumes, int64_t chain_size, bool foreign, bool disturbed)
+{
+    run_in(rig_new(volumes, chain_size, foreign), disturbed);
+}
+
+static void
 one_volume_always_reads_as_the_model(void)
 {
     run(1, 4, false, false);
@@ -68,6 +74,19 @@ static void
 a_shared_template_never_changes(void)
 {
     run(2, 5, true, false);
+}
+
+/* Snapshots by their storage, and layers of backups over them. */
+static void
+raw_disks_always_read_as_the_model(void)
+{
+    run_in(rig_new_raw(2, 4), false);
+}
+
+static void
+raw_disks_survive_every_disturbance(void)
+{
+    run_in(rig_new_raw(2, 4), true);
 }
 
 static void
@@ -110,11 +129,13 @@ main(int argc, char **argv)
         RUN(one_volume_always_reads_as_the_model);
         RUN(three_volumes_always_read_as_the_model);
         RUN(a_shared_template_never_changes);
+        RUN(raw_disks_always_read_as_the_model);
     }
     if (only == NULL || strcmp(only, "disturbed") == 0) {
         RUN(one_volume_survives_every_disturbance);
         RUN(three_volumes_survive_every_disturbance);
         RUN(a_shared_template_never_changes_in_any_disturbance);
+        RUN(raw_disks_survive_every_disturbance);
     }
     return check_done();
 }

@@ -122,7 +122,8 @@ choose(struct play *play, struct plan *ret)
         return count_of(rig, RIG_SNAPSHOT) < SNAPSHOTS_MAX;
     case PLAY_BACKUP:
         ret->flag = rig_random(rig, 8) == 0;
-        return true;
+        /* Over the layer of a backup, snapshots are layers. */
+        return !rig->is_raw || rig_random(rig, 10) == 0;
     case PLAY_DELETE_SNAPSHOT:
         pick_broken(rig, ret->uuid);
         ret->flag = ret->uuid[0] != '\0';
