@@ -290,7 +290,7 @@ mount_xfs(const char *image)
     const char *const argv[] = {"sh", "-c", script, image, folder, NULL};
 
     return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
            spawn_run(argv, 0, NULL, &err) == 0;
 }
 
