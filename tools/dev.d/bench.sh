@@ -16,6 +16,8 @@ when it is missing and this is root; otherwise figures will be missing.
   image --goals        all of it on 4 GB, written into docs/performance.md
   image --scaling      disks of 10 GiB to 1 TiB, chains of 1 to 64 layers
   image --only G1,G5   some of the goals
+  snapshot             snapshots of a guest: how long, and how long it waits
+                       (root; --rounds N, --record)
 TEXT
 }
 
