@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+/* Of x86-64, and of most others that we may run on. */
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static void NORETURN
 out_of_memory(void)
@@ -106,8 +110,13 @@ xaligned(size_t alignment, size_t size)
 {
     void *result = NULL;
 
+    if (size >= HUGE_PAGE)
+        alignment = MAX(alignment, HUGE_PAGE);
     if (posix_memalign(&result, alignment, size) != 0 || result == NULL)
         out_of_memory();
+    if (size >= HUGE_PAGE)
+        (void)madvise(result, size - size % HUGE_PAGE,
+                      MADV_HUGEPAGE); /* as well without */
     return result;
 }
 

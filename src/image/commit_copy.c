@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PIECE ((size_t)1 << 20)
+#define PIECE ((size_t)2 << 20)
 #define THREADS 2
 #define WORTH_DIRECT ((uint64_t)1 << 20)
 #define WORTH_A_THREAD ((uint64_t)8 << 20)

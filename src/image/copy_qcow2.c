@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-#define WINDOW ((size_t)2 << 20)
+#define WINDOW ((size_t)1 << 20)
 
 /* Zero pieces of a window never outnumber a batch's. */
 /* NOLINTBEGIN(misc-redundant-expression) */

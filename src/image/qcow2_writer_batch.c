@@ -35,8 +35,8 @@ static const struct tuning {
 } tunings[] = {
     {1, ZSTD_c_hashLog, 12},
     {1, ZSTD_c_minMatch, 5},
-    {3, ZSTD_c_hashLog, 13},
-    {3, ZSTD_c_chainLog, 13},
+    {3, ZSTD_c_hashLog, 11},
+    {3, ZSTD_c_chainLog, 16},
 };
 #define TUNED_CLUSTER_BITS 16
 #define ZLIB_LEVEL_DEFAULT 6
