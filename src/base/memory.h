@@ -41,7 +41,8 @@ char *xstrdup_null(const char *text) MUST_CHECK;
 void *memory_try(size_t size, size_t max, const char *what, struct error *err)
     MUST_CHECK NONNULL(3, 4);
 
-/* Aligned memory for direct I/O; ends the process when there is none. */
+/* Aligned memory for direct I/O; ends the process when there is none.  From
+ * 2 MiB on it is of huge pages, where the system has them. */
 void *xaligned(size_t alignment, size_t size) MUST_CHECK
     __attribute__((malloc, returns_nonnull));
 

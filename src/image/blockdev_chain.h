@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * blockdev_chain.h -- a chain of layers and where its bytes are; for the
- * files of the chain alone.
+ * files of the chain, of folding and of merging.
  */
 #ifndef IMAGE_BLOCKDEV_CHAIN_H
 #define IMAGE_BLOCKDEV_CHAIN_H

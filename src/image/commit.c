@@ -114,7 +114,7 @@ merge_into(struct commit_target *target, const struct image_ref *refs,
         return -1;
     walk.view = source.context = target->chain.view;
     walk.rw = target->rw;
-    if (qcow2_contents(refs[0].path, &decided, &zeros, err) < 0)
+    if (commit_chain_top(&target->chain, &decided, &zeros, err) < 0)
         return -1;
     if (target->rw == NULL)
         return commit_raw_merge(&target->raw, walk.view, &decided, &source,

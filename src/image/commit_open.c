@@ -2,8 +2,10 @@
 #include "image/commit_open.h"
 
 #include "base/memory.h"
+#include "image/blockdev_chain.h"
 #include "image/imagelock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -51,6 +53,38 @@ commit_chain_release(struct commit_chain *chain)
     }
     free(chain->locks);
     *chain = (struct commit_chain)COMMIT_CHAIN_INIT;
+}
+
+struct contents {
+    struct extents *set; /* borrowed, as `zeros` */
+    struct extents *zeros;
+};
+
+static int
+add_segment(void *context, const struct chain_segment *segment,
+            struct error *err UNUSED)
+{
+    const struct contents *contents = context;
+
+    if (segment->kind != CHAIN_BELOW)
+        extents_add(contents->set, segment->offset, segment->length);
+    if (segment->kind == CHAIN_ZERO)
+        extents_add(contents->zeros, segment->offset, segment->length);
+    return 0;
+}
+
+int
+commit_chain_top(const struct commit_chain *chain, struct extents *ret_set,
+                 struct extents *ret_zeros, struct error *err)
+{
+    struct contents contents = {.set = ret_set, .zeros = ret_zeros};
+    uint64_t size = blockdev_size(chain->view);
+
+    assert(chain->count > 1);
+    if (size == 0)
+        return 0;
+    return chain_walk_part((struct chain_device *)chain->view, 1, 0, size,
+                           add_segment, &contents, err);
 }
 
 int

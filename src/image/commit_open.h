@@ -43,6 +43,15 @@ int commit_chain_open(struct commit_chain *chain, const struct image_ref *refs,
 void commit_chain_release(struct commit_chain *chain) NONNULL(1);
 #define AUTO_COMMIT_CHAIN CLEANUP(commit_chain_release)
 
+/**
+ * commit_chain_top(chain, ret_set, ret_zeros, err):
+ * As qcow2_contents() of the top layer, which rests on another; the tables are
+ * those that the view reads, and stay for it.
+ */
+int commit_chain_top(const struct commit_chain *chain, struct extents *ret_set,
+                     struct extents *ret_zeros, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 /* The disk size of the chain from refs[first] down; 0 when there is none. */
 int commit_chain_size(const struct commit_chain *chain, size_t first,
                       uint64_t *ret_size, struct error *err)

@@ -23,6 +23,7 @@
 #include "base/vec.h"
 #include "image/qcow2_format.h"
 #include "image/qcow2_rw.h"
+#include "image/zeros.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -177,9 +178,14 @@ set_end(struct qcow2_rw *rw, uint64_t end, struct error *err)
 static uint64_t
 used_entries(const struct qcow2_rw *rw, const uint8_t *block)
 {
-    uint64_t words = rw->cluster_size / 8;
+    uint64_t sectors = rw->cluster_size / QCOW2_SECTOR;
+    uint64_t words;
     uint64_t entry;
 
+    while (sectors > 0 &&
+           zeros_only(block + (sectors - 1) * QCOW2_SECTOR, QCOW2_SECTOR))
+        sectors--;
+    words = sectors * (QCOW2_SECTOR / 8);
     while (words > 0 && qcow2_get64(block + (words - 1) * 8) == 0)
         words--;
     entry = (words * 64) >> rw->refcount_order;
@@ -193,7 +199,7 @@ qcow2_refs_find_end(struct qcow2_rw *rw, struct error *err)
 {
     uint64_t per_block = clusters_in_block(rw);
 
-    for (size_t i = rw->refs.count; i-- > 0;) {
+    for (size_t i = qcow2_tables_used(&rw->refs); i-- > 0;) {
         struct qcow2_table *block;
         uint64_t used;
 

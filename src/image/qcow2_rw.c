@@ -296,10 +296,11 @@ static uint64_t
 note_metadata(struct qcow2_rw *rw, const struct qcow2_tables *tables)
 {
     uint64_t top = tables->top_clusters << rw->cluster_bits;
-    AUTO_FREE uint64_t *offsets = xcalloc(tables->count + 1, 8);
+    size_t used = qcow2_tables_used(tables);
+    AUTO_FREE uint64_t *offsets = xcalloc(used + 1, 8);
     size_t count = 0;
 
-    for (size_t i = 0; i < tables->count; i++) {
+    for (size_t i = 0; i < used; i++) {
         if ((tables->top[i] & QCOW2_OFFSET_MASK) != 0)
             offsets[count++] = tables->top[i] & QCOW2_OFFSET_MASK;
     }

@@ -16,6 +16,7 @@
 #include "image/qcow2_format.h"
 #include "image/qcow2_refs.h"
 #include "image/qcow2_rw.h"
+#include "image/zeros.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -58,6 +59,19 @@ qcow2_tables_load_top(struct qcow2_rw *rw, struct qcow2_tables *tables,
     for (size_t i = 0; i < entries; i++)
         tables->top[i] = qcow2_get64(&tables->top[i]);
     return 0;
+}
+
+size_t
+qcow2_tables_used(const struct qcow2_tables *tables)
+{
+    size_t many = QCOW2_SECTOR / sizeof(*tables->top);
+    size_t used = tables->count;
+
+    while (used >= many && zeros_only(&tables->top[used - many], QCOW2_SECTOR))
+        used -= many;
+    while (used > 0 && tables->top[used - 1] == 0)
+        used--;
+    return used;
 }
 
 void

@@ -51,6 +51,9 @@ int qcow2_tables_load_top(struct qcow2_rw *rw, struct qcow2_tables *tables,
                           struct error *err) MUST_CHECK NONNULL(1, 2, 5, 6);
 void qcow2_tables_release(struct qcow2_tables *tables) NONNULL(1);
 
+/* One past the last entry of the top that is not 0. */
+size_t qcow2_tables_used(const struct qcow2_tables *tables) NONNULL(1);
+
 /* The table `index`, from memory or disk; its top entry is not 0. */
 struct qcow2_table *
 qcow2_tables_get(struct qcow2_rw *rw, struct qcow2_tables *tables,
