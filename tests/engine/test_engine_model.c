@@ -31,6 +31,7 @@ run_in(struct rig *rig, bool disturbed)
     struct play play = {.rig = rig, .disturbed = disturbed};
     struct error err = ERROR_INIT;
 
+    play_prepare(play.rig);
     play.rig->seed = seed + rig->volumes;
     play.rig->may_leak = disturbed;
     while (play.steps < steps) {

@@ -245,6 +245,7 @@ main(int argc, char **argv)
     printf("# seed %llu, %llu steps each\n", (unsigned long long)seed,
            (unsigned long long)steps);
     first = machines[0] = rig_new(2, 3, false);
+    play_prepare(first);
     for (size_t i = 1; i < MACHINES; i++)
         machines[i] = rig_new_beside(first, i - 1, 1 + i % 2);
     for (size_t i = 0; i < MACHINES; i++) {

@@ -16,6 +16,7 @@
 
 #define SNAPSHOTS_MAX 6
 #define BACKUPS_MAX 10
+#define VOLUME_SNAPSHOTS_MAX 6
 /* Operations pass 80 to 350 fault points, settling up to 100. */
 #define POINTS_MAX 300
 #define SETTLE_POINTS_MAX 80
@@ -29,6 +30,7 @@ struct plan {
     enum play_act act;
     char uuid[UUID_TEXT_SIZE];  /* of the point, or "" */
     char other[UUID_TEXT_SIZE]; /* of another point, or "" */
+    size_t volume;
     bool flag; /* quiesced, isolated, verified; a deletion had failed */
 };
 
@@ -44,6 +46,8 @@ static const struct {
     [PLAY_DELETE_BACKUP] = {"delete backup", 2},
     [PLAY_FOLD] = {"fold", 2},
     [PLAY_RESTORE] = {"restore", 1},
+    [PLAY_VOLUME_SNAPSHOT] = {"volume snapshot", 2},
+    [PLAY_DELETE_VOLUME_SNAPSHOT] = {"delete volume snapshot", 2},
     [PLAY_RESIZE] = {"resize", 1},
     [PLAY_RESTART] = {"restart", 1},
 };
@@ -149,6 +153,12 @@ choose(struct play *play, struct plan *ret)
         return ret->uuid[0] != '\0';
     case PLAY_DELETE_BACKUP:
         pick(rig, RIG_BACKUP, ret->uuid);
+        return ret->uuid[0] != '\0';
+    case PLAY_VOLUME_SNAPSHOT:
+        ret->volume = rig_random(rig, rig->volumes);
+        return count_of(rig, RIG_VOLUME_SNAPSHOT) < VOLUME_SNAPSHOTS_MAX;
+    case PLAY_DELETE_VOLUME_SNAPSHOT:
+        pick(rig, RIG_VOLUME_SNAPSHOT, ret->uuid);
         return ret->uuid[0] != '\0';
     case PLAY_RESTART:
         return !play->has_company;
@@ -260,6 +270,10 @@ operate(struct rig *rig, const struct plan *plan, struct error *err)
         return fold(rig, plan, err);
     case PLAY_RESTORE:
         return rig_restore(rig, plan->uuid, err);
+    case PLAY_VOLUME_SNAPSHOT:
+        return rig_volume_snapshot(rig, plan->volume, uuid, err);
+    case PLAY_DELETE_VOLUME_SNAPSHOT:
+        return rig_delete_volume_snapshot(rig, plan->uuid, err);
     case PLAY_GUEST:
     case PLAY_RESIZE:
     case PLAY_RESTART:
@@ -276,7 +290,9 @@ outcome_of(const struct plan *plan, bool is_done)
 
     outcome.makes_snapshot = plan->act == PLAY_SNAPSHOT;
     outcome.makes_backup = plan->act == PLAY_BACKUP;
-    if (plan->act == PLAY_DELETE_SNAPSHOT || plan->act == PLAY_DELETE_BACKUP)
+    outcome.makes_volume_snapshot = plan->act == PLAY_VOLUME_SNAPSHOT;
+    if (plan->act == PLAY_DELETE_SNAPSHOT || plan->act == PLAY_DELETE_BACKUP ||
+        plan->act == PLAY_DELETE_VOLUME_SNAPSHOT)
         outcome.removes = plan->uuid;
     if (plan->act == PLAY_REVERT || plan->act == PLAY_RESTORE)
         outcome.goes_back = plan->uuid;
@@ -528,6 +544,12 @@ operation(struct play *play, const struct plan *plan, bool deep,
     return afterwards(play, &outcome, deep, err);
 }
 
+void
+play_prepare(struct rig *rig)
+{
+    rig_setting(rig, "snapshot.beside.vmsnapshots", "true");
+}
+
 int
 play_step(struct play *play, bool deep, struct error *err)
 {
@@ -557,6 +579,8 @@ play_step(struct play *play, bool deep, struct error *err)
     case PLAY_DELETE_BACKUP:
     case PLAY_FOLD:
     case PLAY_RESTORE:
+    case PLAY_VOLUME_SNAPSHOT:
+    case PLAY_DELETE_VOLUME_SNAPSHOT:
     case PLAY_ACT_COUNT:
     default:
         return operation(play, &plan, deep, err);

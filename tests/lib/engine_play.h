@@ -26,6 +26,8 @@ enum play_act {
     PLAY_DELETE_BACKUP,
     PLAY_FOLD,
     PLAY_RESTORE,
+    PLAY_VOLUME_SNAPSHOT,
+    PLAY_DELETE_VOLUME_SNAPSHOT,
     PLAY_RESIZE,
     PLAY_RESTART,
     PLAY_ACT_COUNT
@@ -44,6 +46,9 @@ struct play {
     unsigned remedies; /* machines stopped because a view was stale */
     const char *last;  /* the last step's name */
 };
+
+/* Once for a new rig: what is played is allowed. */
+void play_prepare(struct rig *rig);
 
 /* One step, and then every invariant; `deep` as for rig_check(). */
 int play_step(struct play *play, bool deep, struct error *err);
