@@ -141,6 +141,7 @@ static const struct source sources[] = {
     {"SNAPSHOT", "listVMSnapshot", "vmSnapshot", "displayname"},
     {"VOLUME-SNAPSHOT", "listSnapshots", "snapshot", "name"},
     {"BACKUP", "listBackups", "backup", "name"},
+    {"SERVICE-OFFERING", "listServiceOfferings", "serviceoffering", "name"},
     {"OFFERING", "listBackupOfferings", "backupoffering", "name"},
     {"ZONE", "listZones", "zone", "name"},
     {"JOB", "listAsyncJobs", "asyncjobs", "jobid"},

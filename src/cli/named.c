@@ -42,6 +42,14 @@ static const struct kind volume_kind = {
 static const struct kind volume_snapshot_kind = {
     "snapshot", "listSnapshots", "snapshot",   "id",
     "name",     "name",          "volumename", NULL};
+static const struct kind service_offering_kind = {"service offering",
+                                                  "listServiceOfferings",
+                                                  "serviceoffering",
+                                                  "id",
+                                                  "name",
+                                                  "name",
+                                                  "displaytext",
+                                                  NULL};
 static const struct kind offering_kind = {"offering",
                                           "listBackupOfferings",
                                           "backupoffering",
@@ -191,6 +199,13 @@ named_volume_snapshot(struct cli *cli, const char *name, json_t **ret_object,
                       struct error *err)
 {
     return find(cli, &volume_snapshot_kind, name, NULL, ret_object, err);
+}
+
+int
+named_service_offering(struct cli *cli, const char *name, json_t **ret_object,
+                       struct error *err)
+{
+    return find(cli, &service_offering_kind, name, NULL, ret_object, err);
 }
 
 int

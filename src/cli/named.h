@@ -36,6 +36,10 @@ int named_volume_snapshot(struct cli *cli, const char *name,
                           json_t **ret_object, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
+int named_service_offering(struct cli *cli, const char *name,
+                           json_t **ret_object, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 int named_offering(struct cli *cli, const char *name, json_t **ret_object,
                    struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 

@@ -167,6 +167,37 @@ vm_release(struct cli *cli, struct error *err)
 }
 
 int
+vm_scale(struct cli *cli, struct error *err)
+{
+    AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
+    json_auto_t *vm = NULL;
+    json_auto_t *offering = NULL;
+    int ended;
+
+    if (named_vm(cli, cli_operand(cli, 0), &vm, err) < 0 ||
+        named_service_offering(cli, cli_operand(cli, 1), &offering, err) < 0 ||
+        cli_confirm(cli, err,
+                    "Give machine '%s' the service offering '%s'? Its "
+                    "snapshots with memory are deleted, unless "
+                    "vmsnapshot.memory.keep.on.scale keeps them.",
+                    output_field(vm, "name"),
+                    output_field(offering, "name")) < 0)
+        return -1;
+    ended = wait_run(cli, "scaleVirtualMachine",
+                     json_pack("{s:s, s:s}", "id", named_id(vm),
+                               "serviceofferingid", named_id(offering)),
+                     &outcome, err);
+    if (ended <= 0)
+        return ended;
+    if (output_is_for_people(cli))
+        cli_say(cli, "machine '%s' has the service offering '%s'",
+                output_field(vm, "name"), output_field(offering, "name"));
+    else
+        output_object(cli, &vm_whole, vm);
+    return 0;
+}
+
+int
 vm_destroy(struct cli *cli, struct error *err)
 {
     AUTO_OUTCOME struct wait_outcome outcome = {.result = NULL};
