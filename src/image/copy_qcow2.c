@@ -10,7 +10,10 @@
 
 #include <inttypes.h>
 
-#define WINDOW ((size_t)1 << 20)
+#define WINDOW ((size_t)2 << 20)
+
+/* Of an increment, which has too little for all workers in long ones. */
+#define WINDOW_SOME ((size_t)1 << 20)
 
 /* Zero pieces of a window never outnumber a batch's. */
 /* NOLINTBEGIN(misc-redundant-expression) */
@@ -122,7 +125,7 @@ copy_to_qcow2(struct blockdev *source, const struct extents *only,
     struct copy_job job = {
         .source = source,
         .unit = unit,
-        .window = MAX(unit, WINDOW),
+        .window = MAX(unit, only != NULL ? WINDOW_SOME : WINDOW),
         .digests = builder != NULL,
         .options = options,
     };
