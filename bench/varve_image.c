@@ -109,7 +109,9 @@ copy_source(const char *path, const struct target *target,
 
     if (chain_follow(&chain, path, err) < 0)
         return -1;
-    source = blockdev_open_chain(chain.refs, chain.count, BLOCKDEV_LIVE, err);
+    /* As the daemon opens a disk: past the page cache. */
+    source = blockdev_open_chain(chain.refs, chain.count,
+                                 BLOCKDEV_LIVE | BLOCKDEV_DIRECT, err);
     if (source == NULL)
         return -1;
     options.size = blockdev_size(source);
