@@ -234,7 +234,6 @@ scale(struct job *job, struct error *err)
 {
     struct engine *engine = job->engine;
     const char *uuid = job->row.queue;
-    AUTO_STATE(vm) vm = {0};
     struct compute compute;
     struct error why = ERROR_INIT;
     int64_t operation = 0;

@@ -200,8 +200,8 @@ tell(struct engine *engine, const struct place *place, enum space_level before)
     static const char *const texts[] = {
         "enough again",
         "more will be taken by snapshots and by what guests write",
-        "below the reserve: layers that only backups need are merged, and no "
-        "new ones are made; delete VM snapshots or make room"};
+        ("below the reserve: layers that only backups need are merged, and no "
+         "new ones are made; delete VM snapshots or make room")};
     struct caller root = {.role = ROLE_ROOT_ADMIN};
     struct error ignored = ERROR_INIT;
     AUTO_FREE char *text =
