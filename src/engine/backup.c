@@ -8,6 +8,7 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/inventory.h"
+#include "engine/operation.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
 #include "engine/settings.h"
@@ -171,7 +172,7 @@ decide(struct job *job, struct state_backup *ret_row, struct error *err)
 }
 
 static int
-freeze(struct job *job, const struct state_backup *row, struct error *err)
+freeze(struct job *job, struct state_backup *row, struct error *err)
 {
     struct engine *engine = job->engine;
     AUTO_TREE struct tree *tree = NULL;
@@ -197,7 +198,10 @@ freeze(struct job *job, const struct state_backup *row, struct error *err)
             *err = why;
         return -1;
     }
-    return retop_commit(engine, retop, err);
+    if (retop_commit(engine, retop, err) < 0)
+        return -1;
+    row->quiesced = retop->quiesce;
+    return 0;
 }
 
 static int
@@ -230,13 +234,18 @@ finish_freeze(struct engine *engine, struct state_tx *tx,
               const struct retop *retop, const int64_t *layers,
               struct error *err)
 {
+    AUTO_STATE(backup) row = {0};
+
     (void)engine;
     (void)layers;
     for (size_t i = 0; i < retop->count; i++) {
         if (insert_frozen(tx, retop, &retop->disks[i], err) < 0)
             return -1;
     }
-    return 0;
+    if (state_backup_get(tx, retop->owner, &row, err) < 0)
+        return -1;
+    row.quiesced = retop->quiesce;
+    return state_backup_update(tx, &row, err);
 }
 
 static int
@@ -355,6 +364,23 @@ tidy(struct job *job, const struct error *why, struct error *err)
     return settle_one(engine, job->row.queue, &row, why->message, err);
 }
 
+/* Does the journal still hold the freeze?  When that cannot be told, too. */
+static bool
+is_open(struct job *job)
+{
+    struct error ignored = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(job->engine->state, &ignored);
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", job->row.queue),
+                                        STATE_TEXT("kind", OPERATION_RETOP)};
+    uint64_t count = 1;
+
+    return tx == NULL ||
+           state_operation_count(tx, STATE_QUERY(where), &count, &ignored) <
+               0 ||
+           count > 0;
+}
+
 static int
 create(struct job *job, struct state_backup *row, struct error *err)
 {
@@ -368,7 +394,7 @@ create(struct job *job, struct state_backup *row, struct error *err)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */
-    if (why.code == ERROR_UNAVAILABLE)
+    if (why.code == ERROR_UNAVAILABLE || is_open(job))
         return -1;
     published = tidy(job, &why, err);
     if (published > 0)

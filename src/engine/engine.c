@@ -301,7 +301,7 @@ settle_rows_of(struct engine *engine, const struct state_job *row,
     int64_t vm_id = json_integer_value(json_object_get(parameters, "vm"));
 
     json_decref(parameters);
-    return vm_id != 0 ? converge_settle_rows(engine, vm_id, err) : 0;
+    return vm_id != 0 ? converge_settle_rows_alone(engine, vm_id, err) : 0;
 }
 
 int

@@ -173,9 +173,22 @@ retop_make_overlays(struct engine *engine, const struct retop *retop,
     return 0;
 }
 
-/* While the guest is frozen another process watches over us. */
+/* A call that failed may go on in the guest's agent: only an answer tells that
+ * the guest is not frozen, or will be. */
+static bool
+is_thawed(struct engine *engine, const struct retop *retop)
+{
+    struct error err = ERROR_INIT;
+
+    return hv_thaw(engine->hv, retop->vm_uuid, &err) == 0 ||
+           err.code == ERROR_NOT_FOUND || err.code == ERROR_UNSUPPORTED ||
+           err.code == ERROR_CONFLICT;
+}
+
+/* While the guest is frozen another process watches over us.  What it thawed
+ * is not known to have been frozen when the disks were switched. */
 static int
-snapshot(struct engine *engine, const struct retop *retop,
+snapshot(struct engine *engine, struct retop *retop,
          const struct hv_disk_change *changes, struct error *err)
 {
     struct thaw_guard guard = THAW_GUARD_INIT;
@@ -187,8 +200,14 @@ snapshot(struct engine *engine, const struct retop *retop,
         return -1;
     result = hv_snapshot(engine->hv, retop->vm_uuid, changes, retop->count,
                          retop->quiesce, err);
-    if (thaw_guard_stop(&guard))
+    if (result < 0 && retop->quiesce && !is_thawed(engine, retop)) {
+        thaw_guard_leave(&guard);
+        return result;
+    }
+    if (thaw_guard_stop(&guard)) {
         log_warning("thaw-guard-acted", "vm=%s", retop->vm_name);
+        retop->quiesce = false;
+    }
     return result;
 }
 

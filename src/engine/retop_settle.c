@@ -293,8 +293,12 @@ retop_settle(struct engine *engine, const struct state_operation *row,
         happened = go_forward(engine, retop, err);
     if (happened < 0)
         return -1;
-    if (happened > 0)
+    if (happened > 0) {
+        /* The guard may have thawed the guest before its disks were switched.
+         */
+        retop->quiesce = false;
         return retop_finish(engine, retop, err);
+    }
     (void)error_set(&why, ERROR_INTERNAL,
                     "varved ended before it was done; nothing was changed");
     return retop_undo(engine, retop, &why, err);

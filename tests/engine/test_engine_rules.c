@@ -280,6 +280,39 @@ a_request_that_met_no_hypervisor_blocks_nothing(void)
     rig_free(rig);
 }
 
+/* What the journal holds is not for a cancelled job's tidying to decide. */
+static void
+a_cancelled_job_leaves_the_journal_alone(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    struct error err = ERROR_INIT;
+    struct ticket ticket;
+    char uuid[UUID_TEXT_SIZE];
+    char state[32];
+
+    rig_power(rig, true);
+    for (unsigned i = 1; i <= 40; i++)
+        hv_fake_script(rig->hv, "view", i + 1, HV_FAKE_LOST_BEFORE);
+    hv_fake_script(rig->hv, "snapshot", 1, HV_FAKE_FAIL_AFTER);
+    CHECK(rig_snapshot(rig, false, uuid, &err) == -1);
+    state_of(rig, uuid, state);
+    CHECK_TEXT(state, "Creating");
+    error_clear(&err);
+    CHECK_OK(
+        request_vm_settle(rig->engine, &rig->caller, rig->vm, &ticket, &err),
+        &err);
+    CHECK_OK(request_job_cancel(rig->engine, &rig->caller, ticket.job, &err),
+             &err);
+    state_of(rig, uuid, state);
+    CHECK_TEXT(state, "Creating");
+    hv_fake_script_clear(rig->hv);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    state_of(rig, uuid, state);
+    CHECK_TEXT(state, "Ready");
+    CHECK_OK(rig_check(rig, false, &err), &err);
+    rig_free(rig);
+}
+
 /* libvirtd dies while it holds the guest frozen for us. */
 static void
 no_guest_stays_frozen(void)
@@ -526,6 +559,7 @@ main(void)
     RUN(a_destroyed_machine_can_be_had_back_until_it_is_expunged);
     RUN(limits_of_an_account_and_its_domain_are_kept);
     RUN(a_request_that_met_no_hypervisor_blocks_nothing);
+    RUN(a_cancelled_job_leaves_the_journal_alone);
     RUN(no_guest_stays_frozen);
     RUN(a_merge_that_failed_half_way_is_done_again);
     RUN(a_libvirt_that_lost_track_is_told);
