@@ -364,23 +364,6 @@ tidy(struct job *job, const struct error *why, struct error *err)
     return settle_one(engine, job->row.queue, &row, why->message, err);
 }
 
-/* Does the journal still hold the freeze?  When that cannot be told, too. */
-static bool
-is_open(struct job *job)
-{
-    struct error ignored = ERROR_INIT;
-    AUTO_STATE_TX struct state_tx *tx =
-        state_begin_read(job->engine->state, &ignored);
-    const struct state_where where[] = {STATE_TEXT("vm_uuid", job->row.queue),
-                                        STATE_TEXT("kind", OPERATION_RETOP)};
-    uint64_t count = 1;
-
-    return tx == NULL ||
-           state_operation_count(tx, STATE_QUERY(where), &count, &ignored) <
-               0 ||
-           count > 0;
-}
-
 static int
 create(struct job *job, struct state_backup *row, struct error *err)
 {
@@ -394,7 +377,8 @@ create(struct job *job, struct state_backup *row, struct error *err)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */
-    if (why.code == ERROR_UNAVAILABLE || is_open(job))
+    if (why.code == ERROR_UNAVAILABLE ||
+        operation_is_switching(job->engine->state, job->row.queue))
         return -1;
     published = tidy(job, &why, err);
     if (published > 0)

@@ -229,7 +229,9 @@ settle_unmanaged(struct engine *engine, struct error *err)
     state_end(steal(&tx));
     for (size_t i = 0; i < rows.count; i++) {
         if (converge_settle_rows(engine, rows.items[i].id, err) < 0)
-            return -1;
+            log_error("machine-not-settled", "vm=%s error='%s'",
+                      rows.items[i].name, err->message);
+        error_clear(err);
     }
     return 0;
 }

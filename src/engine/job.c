@@ -173,6 +173,8 @@ job_new_running(struct engine *engine, struct state_job *row)
         job->parameters = json_object();
     if (job->row.queue == NULL)
         job->row.queue = xstrdup("");
+    /* One that was taken in doubt may have been cancelled since. */
+    atomic_store(&job->progress.cancel, job->row.is_cancelled != 0);
     return job;
 }
 

@@ -76,6 +76,25 @@ operation_end(struct state *state, int64_t id, struct error *err)
     return state_commit(tx, err);
 }
 
+bool
+operation_is_switching(struct state *state, const char *vm_uuid)
+{
+    struct error ignored = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(state, &ignored);
+    static const char *const kinds[] = {OPERATION_RETOP, OPERATION_SHOT};
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm_uuid),
+                                        {.column = "kind",
+                                         .op = STATE_IN_TEXT,
+                                         .texts = kinds,
+                                         .count = ARRAY_SIZE(kinds)}};
+    uint64_t count = 0;
+
+    return tx == NULL ||
+           state_operation_count(tx, STATE_QUERY(where), &count, &ignored) <
+               0 ||
+           count > 0;
+}
+
 json_t *
 operation_payload(const struct state_operation *row, struct error *err)
 {

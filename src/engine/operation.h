@@ -53,6 +53,11 @@ int operation_set_phase(struct state *state, int64_t id, const char *phase,
 int operation_end(struct state *state, int64_t id, struct error *err)
     MUST_CHECK NONNULL(1, 3);
 
+/* Does the journal hold a switch of the machine's disks, so that settling
+ * decides what became of it?  Also true when that cannot be told. */
+bool operation_is_switching(struct state *state, const char *vm_uuid)
+    MUST_CHECK NONNULL(1, 2);
+
 /* Parse a row's payload; the caller owns the reference. */
 json_t *operation_payload(const struct state_operation *row, struct error *err)
     MUST_CHECK NONNULL(1, 2);

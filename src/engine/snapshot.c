@@ -188,7 +188,8 @@ create(struct job *job, struct state_snapshot *row, struct error *err)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */
-    if (why.code == ERROR_UNAVAILABLE)
+    if (why.code == ERROR_UNAVAILABLE ||
+        operation_is_switching(job->engine->state, job->row.queue))
         return -1;
     published =
         settle_one(job->engine, job_number(job, "snapshot"), why.message, err);
@@ -390,13 +391,15 @@ snapshot_settle_detached(struct engine *engine, struct error *err)
         return -1;
     state_end(steal(&tx));
     for (size_t i = 0; i < rows.count; i++) {
-        int detached = is_detached(engine, &rows.items[i], err);
+        int result = is_detached(engine, &rows.items[i], err);
 
-        if (detached < 0)
-            return -1;
-        if (detached > 0 &&
-            snapshot_settle_expunge(engine, &rows.items[i], err) < 0)
-            return -1;
+        if (result > 0)
+            result = snapshot_settle_expunge(engine, &rows.items[i], err);
+        /* The others, and the daemon, do not wait for it. */
+        if (result < 0)
+            log_warning("detached-not-settled", "volume=%s error='%s'",
+                        rows.items[i].vm_uuid, err->message);
+        error_clear(err);
     }
     return 0;
 }

@@ -201,8 +201,11 @@ finish_freeze(struct engine *engine, struct state_tx *tx,
     (void)engine;
     (void)layers;
     state_set_text(&pin.owner_kind, SNAPSHOT_PIN);
-    if (state_snapshot_get(tx, retop->owner, &row, err) < 0 ||
-        state_pin_insert(tx, &pin, err) < 0)
+    if (state_snapshot_get(tx, retop->owner, &row, err) < 0)
+        return -1;
+    if (row.removed != 0)
+        return 0; /* nobody would take the pin away */
+    if (state_pin_insert(tx, &pin, err) < 0)
         return -1;
     row.virtual_size = (int64_t)retop->disks[0].size;
     state_set_text(&row.state, "CreatedOnPrimary");

@@ -3,8 +3,8 @@
  * The watch keeps one level for each file system, by its device number; the
  * first folder that was met there stands for it in texts.  Jobs for machines
  * that can make room are queued each time that it is found too full, not only
- * when it gets so: a machine that was busy or had failed gets its turn, and
- * one that has nothing to give costs nothing.
+ * when it gets so: a machine whose merging would have needed more room than
+ * there was gets its turn, and one that has nothing to give costs nothing.
  */
 #include "engine/space.h"
 
@@ -262,6 +262,7 @@ submit(struct state_tx *tx, const struct state_vm *vm, const char *folder,
     return result;
 }
 
+/* Is a new file of this folder on that file system? */
 static bool
 is_on(struct engine *engine, const char *path, dev_t device)
 {
@@ -271,23 +272,82 @@ is_on(struct engine *engine, const char *path, dev_t device)
     return engine->space->probe(folder, &about) == 0 && about.device == device;
 }
 
-/* A job for every machine with a layer there that only backups need. */
-static int
-relieve(struct engine *engine, const struct survey *survey,
-        const struct place *place, struct error *err)
+static uint64_t
+allocated(const char *path)
 {
-    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    struct stat about;
 
-    if (tx == NULL)
-        return -1;
+    return stat(path, &about) == 0 ? (uint64_t)about.st_blocks * 512 : 0;
+}
+
+/*
+ * A merge writes into the lower file before the upper one goes.  What all the
+ * machine's upper files hold is the most that it may take for a while.
+ */
+static uint64_t
+most_for_merging(const struct survey *survey, const struct state_vm *vm)
+{
+    uint64_t most = 0;
+
+    for (size_t i = 0; i < survey->layers.count; i++) {
+        const struct state_layer *layer = &survey->layers.items[i];
+
+        if (layer->parent_id != 0 &&
+            vm_of(survey, volume_of(survey, layer)) == vm)
+            most += allocated(layer->path);
+    }
+    return most;
+}
+
+/* The machines with layers there that only backups need, if there is room to
+ * merge them; an owned array of *ret_count. */
+static const struct state_vm **
+who_can_give(struct engine *engine, const struct survey *survey,
+             const struct place *place, size_t *ret_count)
+{
+    struct givers VEC(const struct state_vm *);
+    struct givers givers = VEC_INIT;
+    uint64_t margin = place->about.size / 200;
+
     for (size_t i = 0; i < survey->pins.count; i++) {
         const struct state_layer *layer =
             layer_of(survey, survey->pins.items[i].layer_id);
         const struct state_vm *vm =
             layer != NULL ? vm_of(survey, volume_of(survey, layer)) : NULL;
+        bool known = false;
 
-        if (vm != NULL && is_on(engine, layer->path, place->device) &&
-            submit(tx, vm, place->folder, err) < 0)
+        for (size_t k = 0; k < givers.count; k++)
+            known |= givers.items[k] == vm;
+        if (vm == NULL || known || !is_on(engine, layer->path, place->device))
+            continue;
+        if (most_for_merging(survey, vm) + margin > place->about.available) {
+            log_warning("primary-too-full", "vm=%s folder='%s'", vm->name,
+                        place->folder);
+            continue;
+        }
+        vec_push(&givers, vm);
+    }
+    *ret_count = givers.count;
+    return givers.items;
+}
+
+/* A job for each of them.  File systems are asked before the database is. */
+static int
+relieve(struct engine *engine, const struct survey *survey,
+        const struct place *place, struct error *err)
+{
+    size_t count = 0;
+    AUTO_FREE const struct state_vm **givers =
+        who_can_give(engine, survey, place, &count);
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+
+    if (count == 0)
+        return 0;
+    tx = state_begin_write(engine->state, err);
+    if (tx == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (submit(tx, givers[i], place->folder, err) < 0)
             return -1;
     }
     if (state_commit(tx, err) < 0)

@@ -181,7 +181,8 @@ volume_unlink_files(struct engine *engine, const char *volume_uuid,
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
     AUTO_STATE_LIST(operation) rows = {0};
-    const struct state_where where[] = {STATE_TEXT("vm_uuid", volume_uuid)};
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", volume_uuid),
+                                        STATE_TEXT("kind", OPERATION_UNLINK)};
     int result = 0;
 
     if (tx == NULL ||
@@ -219,11 +220,13 @@ volume_settle_deleted(struct engine *engine, struct error *err)
             STATE_TEXT("uuid", rows.items[i].vm_uuid)};
 
         /* Those of machines are settled in the machine's queue. */
-        if (state_volume_find(tx, named, 1, &volume, err) > 0 &&
-            volume_unlink_files(engine, volume.uuid, err) < 0)
-            return -1;
+        if (state_volume_find(tx, named, 1, &volume, err) > 0)
+            (void)!volume_unlink_files(engine, volume.uuid, err);
+        /* The others, and the daemon, do not wait for it. */
         if (err->code != ERROR_NONE)
-            return -1;
+            log_warning("detached-not-settled", "volume=%s error='%s'",
+                        rows.items[i].vm_uuid, err->message);
+        error_clear(err);
     }
     return 0;
 }

@@ -6,6 +6,8 @@
 #include "check.h"
 #include "engine_rig.h"
 
+#include "base/fault.h"
+
 #include <string.h>
 
 static struct error err;
@@ -202,6 +204,41 @@ a_snapshot_outlives_its_volume(void)
     rig_free(rig);
 }
 
+/* A deletion that fails is in the journal under the volume, whose own deletion
+ * looks there, too; and the daemon starts whatever is left. */
+static void
+a_failed_deletion_does_not_forbid_the_volumes_own(void)
+{
+    struct rig *rig = rig_new(2, 3, false);
+    char volume[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE];
+    char state[32];
+
+    error_clear(&err);
+    rig_volume(rig, 1, volume);
+    CHECK_OK(rig_volume_snapshot(rig, 1, uuid, &err), &err);
+    rig_setting(rig, "backup.enable.attach.detach.of.volumes", "true");
+    CHECK_OK(rig_detach(rig, volume, &err), &err);
+    fault_arm("snapshot.expunge", 1, FAULT_FAIL);
+    CHECK(rig_delete_volume_snapshot(rig, uuid, &err) == -1);
+    CHECK(fault_fired());
+    fault_disarm();
+    error_clear(&err);
+    CHECK_OK(
+        request_volume_delete(rig->engine, &rig->caller, volume, &ticket, &err),
+        &err);
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    fault_arm("snapshot.expunge", 1, FAULT_FAIL);
+    rig_close(rig);
+    CHECK_OK(rig_open(rig, &err), &err);
+    fault_disarm();
+    rig_close(rig);
+    CHECK_OK(rig_open(rig, &err), &err);
+    state_of(rig, uuid, state);
+    CHECK_TEXT(state, "");
+    rig_free(rig);
+}
+
 static void
 what_the_settings_ask_for_is_not_done_in_another_way(void)
 {
@@ -233,6 +270,7 @@ main(void)
     RUN(a_cancelled_request_blocks_nothing);
     RUN(two_deletions_are_one);
     RUN(a_snapshot_outlives_its_volume);
+    RUN(a_failed_deletion_does_not_forbid_the_volumes_own);
     RUN(what_the_settings_ask_for_is_not_done_in_another_way);
     return check_done();
 }

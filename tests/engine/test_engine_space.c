@@ -14,6 +14,7 @@
 #include <string.h>
 
 static unsigned percent = 50;
+static uint64_t unit = (uint64_t)1 << 30; /* one percent, in bytes */
 static bool is_away;
 
 static int
@@ -25,7 +26,7 @@ probe(const char *folder, struct space_about *ret)
         return -1;
     }
     *ret = (struct space_about){
-        .device = 7, .size = 100000, .available = percent * 1000};
+        .device = 7, .size = 100 * unit, .available = percent * unit};
     return 0;
 }
 
@@ -171,6 +172,25 @@ layers_of_backups_make_room_and_snapshots_stay(void)
     rig_free(rig);
 }
 
+/* A merge writes before it deletes: it must not take the last of it. */
+static void
+where_a_merge_has_no_room_it_is_not_begun(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+    uint64_t usual = unit;
+
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    unit = 1000;
+    look(rig, 4);
+    CHECK(count_pins(rig) > 0);
+    unit = usual;
+    look(rig, 4);
+    CHECK(count_pins(rig) == 0);
+    rig_free(rig);
+}
+
 /* Somebody makes room between the look and the job's turn. */
 static void
 a_chain_goes_on_when_room_was_made_meanwhile(void)
@@ -195,6 +215,7 @@ main(void)
     RUN(levels_are_left_with_one_percent_more);
     RUN(only_a_change_is_told);
     RUN(layers_of_backups_make_room_and_snapshots_stay);
+    RUN(where_a_merge_has_no_room_it_is_not_begun);
     RUN(a_chain_goes_on_when_room_was_made_meanwhile);
     return check_done();
 }
