@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/reserve.h"
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "engine/settings.h"
@@ -20,7 +21,7 @@ reserve_check_beside(struct engine *engine, const char *path, struct error *err)
         return -1;
     if (percent <= 0)
         return 0;
-    if (statvfs(directory, &about) < 0)
+    if (statvfs(directory, &about) < 0 || fault_here("reserve.look"))
         return error_set_errno(err, errno, "free space of '%s'", directory);
     if ((double)about.f_bavail * 100.0 >=
         (double)about.f_blocks * (double)percent)

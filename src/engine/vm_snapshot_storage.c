@@ -105,6 +105,17 @@ new_nvram_name(const struct shot *shot)
     return xasprintf("%s/%s.nvram", directory, uuid.text);
 }
 
+/* Of every disk: they may be on several file systems. */
+static int
+check_reserve(struct engine *engine, const struct shot *shot, struct error *err)
+{
+    for (size_t i = 0; i < shot->count; i++) {
+        if (reserve_check_beside(engine, shot->disks[i].locator, err) < 0)
+            return error_prefix(err, "disk '%s'", shot->disks[i].target);
+    }
+    return 0;
+}
+
 static int
 choose(struct job *job, struct tree *tree, const struct hv_machine *machine,
        struct shot *shot, struct error *err)
@@ -126,7 +137,7 @@ choose(struct job *job, struct tree *tree, const struct hv_machine *machine,
     shot->freeze = running && !crash;
     if ((shot->freeze && check_agent(machine, err) < 0) ||
         retop_check_vtpm(engine, machine, err) < 0 ||
-        reserve_check_beside(engine, shot->disks[0].locator, err) < 0)
+        check_reserve(engine, shot, err) < 0)
         return -1;
     if (machine->nvram != NULL && fd_exists(machine->nvram)) {
         shot->nvram = xstrdup(machine->nvram);

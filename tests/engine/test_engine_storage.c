@@ -268,6 +268,22 @@ several_disks_of_a_guest_that_goes_on_are_layers(void)
     finish();
 }
 
+static void
+the_reserve_counts_for_every_disk(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    begin(2, true);
+    fault_arm("reserve.look", 2, FAULT_FAIL);
+    CHECK(take(uuid) == -1);
+    fault_disarm();
+    CHECK(strstr(err.message, "disk 'vdb': free space of") != NULL);
+    state_is(uuid, "none");
+    layers_are(0, 2);
+    CHECK(hv_fake_calls(rig->hv, "freeze") == 0);
+    finish();
+}
+
 /* -- the guest comes first ------------------------------------------------- */
 
 static int
@@ -444,6 +460,7 @@ main(void)
     RUN(memory_is_refused);
     RUN(without_an_agent_it_is_refused_unless_a_crash_will_do);
     RUN(several_disks_of_a_guest_that_goes_on_are_layers);
+    RUN(the_reserve_counts_for_every_disk);
     RUN(one_that_thawed_by_itself_has_no_snapshot);
     RUN(the_budget_is_kept);
     RUN(one_disk_of_two_that_fails_is_named);
