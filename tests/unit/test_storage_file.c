@@ -278,6 +278,22 @@ all(void)
     RUN(snapshots_are_listed_and_removed);
 }
 
+/* That it cannot be told now is not "no": a machine would get layers. */
+static void
+a_folder_that_cannot_be_tried_is_an_error(void)
+{
+    unsigned capabilities = 0;
+
+    BED;
+    CHECK_OK(storage_capabilities(storage, bed.paths[0], &capabilities, &err),
+             &err);
+    CHECK((capabilities & STORAGE_CLONE) != 0);
+    fault_arm("storage.probe", 1, FAULT_FAIL);
+    CHECK(storage_capabilities(storage, bed.paths[0], &capabilities, &err) < 0);
+    fault_disarm();
+    CHECK(err.code == ERROR_IO && strstr(err.message, folder) != NULL);
+}
+
 /* -- for real -------------------------------------------------------------- */
 
 /* In a mount namespace of our own: an XFS at `folder`.  False: not here. */
@@ -340,6 +356,18 @@ a_clone_takes_no_space(void)
     }
 }
 
+static void
+a_folder_on_a_read_only_file_system_is_an_error(void)
+{
+    unsigned capabilities = 0;
+
+    BED;
+    CHECK(mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    CHECK(storage_capabilities(storage, bed.paths[0], &capabilities, &err) < 0);
+    CHECK(strstr(err.message, folder) != NULL);
+    CHECK(mount(NULL, folder, NULL, MS_REMOUNT, NULL) == 0);
+}
+
 int
 main(void)
 {
@@ -359,11 +387,13 @@ main(void)
     all();
     RUN(blocks_that_cannot_be_shared_are_copied_with_their_holes);
     storage_file_set_cloner(storage, NULL);
+    RUN(a_folder_that_cannot_be_tried_is_an_error);
     if (mount_xfs(image)) {
         printf("# on XFS\n");
         all();
         RUN(a_file_system_that_shares_blocks_is_found_out);
         RUN(a_clone_takes_no_space);
+        RUN(a_folder_on_a_read_only_file_system_is_an_error);
         (void)umount(disks);
     } else {
         printf("# no XFS can be mounted here: not tried with one\n");

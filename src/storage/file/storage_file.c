@@ -106,20 +106,41 @@ make_file(const char *path, int like, struct error *err)
 
 /* -- what can be done ------------------------------------------------------ */
 
-/* Does the file system of these share blocks?  Tried with a nameless file. */
+/* Does this errno of a clone say that blocks cannot be shared there?
+ * (ENOTSUP is EOPNOTSUPP on Linux.) */
 static bool
-can_share(int from, const char *path)
+says_unable(int number)
+{
+    return number == EOPNOTSUPP || number == EXDEV || number == EINVAL ||
+           number == ENOTTY;
+}
+
+/* Does the file system of these share blocks?  Tried with a nameless file.
+ * 1 it does, 0 it does not, -1 it cannot be told. */
+static int
+can_share(int from, const char *path, struct error *err)
 {
     AUTO_FREE char *directory = path_parent(path);
     AUTO_CLOSE int to = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     struct stat about;
     struct file_clone_range range = {.src_fd = from};
 
-    if (to < 0 || fstat(from, &about) < 0)
-        return false;
+    if (to < 0 && (says_unable(errno) || errno == EISDIR))
+        return 0; /* it has no nameless files; none of these shares blocks */
+    if (to < 0)
+        return error_set_errno(err, errno, "make a nameless file in '%s'",
+                               directory);
+    if (fstat(from, &about) < 0)
+        return error_set_errno(err, errno, "stat '%s'", path);
     if ((uint64_t)about.st_size > PROBE_LENGTH)
         range.src_length = PROBE_LENGTH;
-    return ioctl(to, FICLONERANGE, &range) == 0;
+    if (fault_here("storage.probe"))
+        return error_set_errno(err, errno, "try a clone in '%s'", directory);
+    if (ioctl(to, FICLONERANGE, &range) == 0)
+        return 1;
+    return says_unable(errno)
+               ? 0
+               : error_set_errno(err, errno, "try a clone in '%s'", directory);
 }
 
 static int
@@ -127,6 +148,7 @@ file_capabilities(struct storage *storage, const char *locator, unsigned *ret,
                   struct error *err)
 {
     AUTO_CLOSE int from = -1;
+    int able = 1;
 
     if (locator[0] != '/')
         return 0;
@@ -137,12 +159,13 @@ file_capabilities(struct storage *storage, const char *locator, unsigned *ret,
         error_clear(err); /* a block device is on another storage */
         return 0;
     }
-    if (file_of(storage)->cloner == clone_by_kernel &&
-        !can_share(from, locator)) {
-        *ret = STORAGE_CLONE;
-        return 0;
-    }
-    *ret = STORAGE_LIVE | STORAGE_INSTANT | STORAGE_CLONE;
+    if (file_of(storage)->cloner == clone_by_kernel)
+        able = can_share(from, locator, err);
+    if (able < 0)
+        return -1;
+    *ret = STORAGE_CLONE;
+    if (able > 0)
+        *ret |= STORAGE_LIVE | STORAGE_INSTANT;
     return 0;
 }
 
@@ -341,8 +364,7 @@ fill(struct file_storage *storage, int from, int to, const char *path,
      struct error *err)
 {
     if (storage->cloner(from, to) < 0) {
-        if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL &&
-            errno != ENOTTY)
+        if (!says_unable(errno))
             return error_set_errno(err, errno, "clone to '%s'", path);
         if (sparse_copy(from, to, path, err) < 0)
             return -1;

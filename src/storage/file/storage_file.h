@@ -8,7 +8,7 @@
  * name ends in ".part".  One clone is one moment of one file, also while it
  * is written to; several files are several moments (no GROUP_ATOMIC).
  *
- * Fault points: storage.prepare, .clone (each disk), .sync, .rename,
+ * Fault points: storage.probe, .prepare, .clone (each disk), .sync, .rename,
  * .directory, .undo, .remove, .copy.
  */
 #ifndef STORAGE_FILE_STORAGE_FILE_H
