@@ -21,7 +21,9 @@
 #include "engine/shot_internal.h"
 #include "engine/storages.h"
 #include "engine/thaw_guard.h"
+#include "engine/views.h"
 #include "engine/volume.h"
+#include "image/imagelock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -277,6 +279,64 @@ check_state(struct engine *engine, const struct shot *shot, struct error *err)
                      hv_state_name(shot->state));
 }
 
+/* QEMU must have the file that is cloned, and nothing above or below it: a
+ * snapshot made by other means goes on in an overlay that no clone holds. */
+static int
+check_chain(struct engine *engine, const struct shot *shot,
+            const struct shot_disk *disk, struct error *err)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+    if (hv_view(engine->hv, shot->vm_uuid, disk->target, &view, err) < 0)
+        return error_prefix(err, "machine '%s' disk '%s'", shot->vm_name,
+                            disk->target);
+    if (view.qemu_count == 1 &&
+        views_same_file(view.qemu_chain[0], disk->locator))
+        return 0;
+    return error_set(
+        err, ERROR_CONFLICT,
+        "machine '%s' disk '%s': QEMU writes to '%s' (%zu files in its chain) "
+        "where '%s' alone was to be snapshotted; if a snapshot was made by "
+        "other means, merge it there (virsh blockcommit %s %s --active "
+        "--pivot), then try again",
+        shot->vm_name, disk->target,
+        view.qemu_count > 0 ? view.qemu_chain[0] : "nothing", view.qemu_count,
+        disk->locator, shot->vm_name, disk->target);
+}
+
+/* Nobody may write to the disk of a machine that is stopped. */
+static int
+check_no_writer(const struct shot *shot, const struct shot_disk *disk,
+                struct error *err)
+{
+    int held = imagelock_probe(disk->locator, IMAGELOCK_READ, err);
+
+    if (held < 0)
+        return error_prefix(err, "machine '%s' disk '%s'", shot->vm_name,
+                            disk->target);
+    if (held == 0)
+        return 0;
+    return error_set(err, ERROR_BUSY,
+                     "machine '%s' is stopped and another program writes to "
+                     "'%s' of its disk '%s'; end it, then try again",
+                     shot->vm_name, disk->locator, disk->target);
+}
+
+/* Before and after the clones: who writes, and where, is what we believe. */
+static int
+check_writers(struct engine *engine, const struct shot *shot, struct error *err)
+{
+    for (size_t i = 0; i < shot->count; i++) {
+        const struct shot_disk *disk = &shot->disks[i];
+
+        if ((shot->state == HV_STOPPED
+                 ? check_no_writer(shot, disk, err)
+                 : check_chain(engine, shot, disk, err)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* -- all of it ------------------------------------------------------------- */
 
 static int
@@ -291,14 +351,16 @@ take(struct engine *engine, const struct shot *shot, int64_t budget_ms,
         prepare_parts(engine, &parts, err) < 0 ||
         (shot->nvram != NULL &&
          nvram_keep(shot->nvram, shot->nvram_copy, err) < 0) ||
-        check_state(engine, shot, err) < 0)
+        check_state(engine, shot, err) < 0 ||
+        check_writers(engine, shot, err) < 0)
         return -1;
     if (fault_here("shot.prepared"))
         return error_set_errno(err, errno, "before the snapshots of '%s'",
                                shot->vm_name);
     if ((shot->freeze ? commit_frozen(engine, shot, &parts, budget_ms, err)
                       : commit_parts(&parts, 0, err)) < 0 ||
-        check_state(engine, shot, err) < 0)
+        check_state(engine, shot, err) < 0 ||
+        check_writers(engine, shot, err) < 0)
         return -1;
     return keep_parts(&parts, err);
 }

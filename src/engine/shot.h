@@ -10,6 +10,9 @@
  *     guard, freeze, commit, thaw, at most the budget
  *     keep, record               the guest runs
  *
+ * Before and after the clones QEMU must write to exactly the files that are
+ * cloned; of a machine that is stopped nobody may.
+ *
  * Whatever fails, the guest is thawed first; then every snapshot of it is
  * undone.  A machine whose thaw cannot be asked for stays in the journal: it
  * is thawed when the hypervisor is back, and undone after that.

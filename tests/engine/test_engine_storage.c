@@ -9,9 +9,12 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/memory.h"
+#include "base/spawn.h"
 #include "hv/fake/hv_fake.h"
+#include "image/imagelock.h"
 #include "storage/file/storage_file.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -394,6 +397,134 @@ a_stopped_machine_stays_so_meanwhile(void)
     finish();
 }
 
+static int writer = -1;
+static const char *written;
+
+static void
+open_for_writing(const char *path)
+{
+    struct error ignored = ERROR_INIT;
+
+    writer = open(path, O_RDWR | O_CLOEXEC);
+    CHECK_OK(imagelock_take(writer, IMAGELOCK_WRITE, path, &ignored), &ignored);
+}
+
+static int
+is_written_meanwhile(int from, int to)
+{
+    if (writer < 0)
+        open_for_writing(written);
+    return copy_file(from, to);
+}
+
+/* The file of a disk of the machine. */
+static char *
+file_of(const char *target)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+    CHECK_OK(hv_fake_view(rig->hv, RIG_VM, target, &view, &err), &err);
+    return steal(&view.inactive_top);
+}
+
+/* "qemu-nbd" has it open, before or from the moment of the first clone. */
+static void
+nobody_may_write_to_a_stopped_machine(void)
+{
+    for (int meanwhile = 0; meanwhile < 2; meanwhile++) {
+        AUTO_FREE char *path = NULL;
+        char uuid[UUID_TEXT_SIZE];
+
+        begin(2, false);
+        path = file_of("vdb");
+        written = path;
+        if (meanwhile != 0)
+            storage_file_set_cloner(rig->storage, is_written_meanwhile);
+        else
+            open_for_writing(path);
+        CHECK(take(uuid) == -1);
+        CHECK(strstr(err.message, path) != NULL);
+        CHECK(strstr(err.message, "another program writes") != NULL);
+        CHECK(writer >= 0 && close(writer) == 0);
+        writer = -1;
+        state_is(uuid, "Error");
+        layers_are(0, 2);
+        storage_file_set_cloner(rig->storage, copy_file);
+        CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+        CHECK_OK(take(uuid), &err);
+        rig_learn(rig, RIG_SNAPSHOT, uuid);
+        finish();
+    }
+}
+
+/* Somebody takes a snapshot by other means: QEMU goes on in an overlay. */
+static char *overlay;
+
+static int
+switch_disk(struct error *reason)
+{
+    AUTO_FREE char *base = file_of("vdb");
+    const struct hv_disk_change change = {
+        .target = "vdb", .path = overlay, .format = "qcow2"};
+    const char *const argv[] = {"qemu-img", "create", "-q",  "-f",
+                                "qcow2",    "-F",     "raw", "-b",
+                                base,       overlay,  NULL};
+
+    if (fd_exists(overlay))
+        return 0;
+    if (spawn_run(argv, 0, NULL, reason) < 0)
+        return -1;
+    return hv_snapshot(rig->hv, RIG_VM, &change, 1, false, reason);
+}
+
+static int
+is_switched_meanwhile(int from, int to)
+{
+    struct error reason = ERROR_INIT;
+
+    CHECK_OK(switch_disk(&reason), &reason);
+    return copy_file(from, to);
+}
+
+/* virsh blockcommit --active --pivot */
+static void
+merge_overlay(void)
+{
+    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+
+    CHECK_OK(hv_fake_view(rig->hv, RIG_VM, "vdb", &view, &err), &err);
+    REQUIRE(view.qemu_count == 2);
+    CHECK_OK(hv_commit_start(rig->hv, RIG_VM, "vdb", NULL, view.qemu_chain[1],
+                             0, &err),
+             &err);
+    CHECK_OK(hv_fake_finish_jobs(rig->hv, RIG_VM, &err), &err);
+    CHECK_OK(hv_pivot(rig->hv, RIG_VM, "vdb", &err), &err);
+    CHECK(unlink(overlay) == 0);
+}
+
+static void
+what_qemu_does_not_write_to_is_no_snapshot(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    begin(2, true);
+    overlay = xasprintf("%s/overlay.qcow2", rig->directory);
+    storage_file_set_cloner(rig->storage, is_switched_meanwhile);
+    CHECK(take(uuid) == -1);
+    CHECK(strstr(err.message, "disk 'vdb': QEMU writes to") != NULL);
+    CHECK(strstr(err.message, overlay) != NULL);
+    CHECK(!is_frozen());
+    state_is(uuid, "Error");
+    layers_are(0, 2);
+    merge_overlay();
+    storage_file_set_cloner(rig->storage, copy_file);
+    CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+    CHECK_OK(take(uuid), &err);
+    rig_learn(rig, RIG_SNAPSHOT, uuid);
+    finish();
+    free(overlay);
+}
+
 /* It dies when it begins to undo: by then the guest is thawed. */
 static void
 thawing_comes_before_undoing(void)
@@ -466,6 +597,8 @@ main(void)
     RUN(one_disk_of_two_that_fails_is_named);
     RUN(an_agent_that_does_not_freeze_is_told_of);
     RUN(a_stopped_machine_stays_so_meanwhile);
+    RUN(nobody_may_write_to_a_stopped_machine);
+    RUN(what_qemu_does_not_write_to_is_no_snapshot);
     RUN(thawing_comes_before_undoing);
     RUN(one_that_cannot_be_thawed_now_is_thawed_later);
     return check_done();
