@@ -123,6 +123,9 @@ void storage_txn_cleanup(struct storage_txn **txn);
  * there is success.
  *
  * Durability: on 0 they are gone for good.
+ * Returns:    0; or -1 with *err set to
+ *               ERROR_UNAVAILABLE  the storage, or the disk, is not there, so
+ *                                  that nothing can be said of its snapshots.
  */
 int storage_undo(struct storage *storage, const struct storage_disk *disks,
                  size_t count, struct error *err) MUST_CHECK NONNULL(1, 2, 4);

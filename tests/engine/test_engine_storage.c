@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/memory.h"
+#include "base/path.h"
 #include "base/spawn.h"
 #include "hv/fake/hv_fake.h"
 #include "image/imagelock.h"
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -581,6 +583,42 @@ one_that_cannot_be_thawed_now_is_thawed_later(void)
     finish();
 }
 
+/* It dies when the first clone is under its name; when it comes back, the
+ * file system of the disks is not mounted yet. */
+static void
+what_is_not_mounted_is_undone_later(void)
+{
+    AUTO_FREE char *pool = NULL;
+    AUTO_FREE char *away = NULL;
+    AUTO_FREE char *disk = NULL;
+    char uuid[UUID_TEXT_SIZE];
+    pid_t child;
+
+    begin(1, false);
+    disk = file_of("vda");
+    pool = path_parent(disk);
+    away = xasprintf("%s.away", pool);
+    rig_close(rig);
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        if (rig_open(rig, &err) < 0)
+            _exit(3);
+        fault_arm("storage.directory", 1, FAULT_KILL);
+        (void)!take(uuid);
+        _exit(0);
+    }
+    CHECK(waitpid(child, NULL, 0) == child);
+    CHECK(rename(pool, away) == 0 && mkdir(pool, 0700) == 0);
+    CHECK_OK(rig_open(rig, &err), &err);
+    CHECK(rig_settle(rig, &err) == -1);
+    CHECK(strstr(err.message, "is its file system mounted?") != NULL);
+    CHECK(rmdir(pool) == 0 && rename(away, pool) == 0);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    layers_are(0, 1);
+    finish(); /* and no file is left over */
+}
+
 int
 main(void)
 {
@@ -601,5 +639,6 @@ main(void)
     RUN(what_qemu_does_not_write_to_is_no_snapshot);
     RUN(thawing_comes_before_undoing);
     RUN(one_that_cannot_be_thawed_now_is_thawed_later);
+    RUN(what_is_not_mounted_is_undone_later);
     return check_done();
 }

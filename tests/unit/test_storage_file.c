@@ -242,6 +242,24 @@ a_failure_names_the_disk(void)
     CHECK(strncmp(err.message, "disk 'vdb': ", 12) == 0);
 }
 
+/* As under a mount point that nothing is mounted on. */
+static void
+without_the_disk_nothing_is_taken_for_undone(void)
+{
+    AUTO_FREE char *away = xasprintf("%s/away", folder);
+
+    BED;
+    CHECK_OK(take(&bed, 0), &err);
+    CHECK(rename(bed.paths[1], away) == 0);
+    CHECK(storage_undo(storage, &bed.disks[1], 1, &err) < 0);
+    CHECK(err.code == ERROR_UNAVAILABLE);
+    CHECK(strstr(err.message, bed.paths[1]) != NULL);
+    CHECK(fd_exists(bed.snapshots[1]));
+    CHECK(rename(away, bed.paths[1]) == 0);
+    CHECK_OK(storage_undo(storage, &bed.disks[1], 1, &err), &err);
+    CHECK(!fd_exists(bed.snapshots[1]));
+}
+
 static void
 no_time_left_is_a_time_out(void)
 {
@@ -274,6 +292,7 @@ all(void)
     RUN(a_clone_of_a_snapshot_can_be_written_to);
     RUN(any_failure_leaves_what_undo_removes);
     RUN(a_failure_names_the_disk);
+    RUN(without_the_disk_nothing_is_taken_for_undone);
     RUN(no_time_left_is_a_time_out);
     RUN(snapshots_are_listed_and_removed);
 }

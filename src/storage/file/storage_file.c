@@ -302,6 +302,19 @@ file_keep(struct storage_txn *base, struct error *err)
     return 0;
 }
 
+/* What is not there may be somewhere else: in a folder under a mount point
+ * that nothing is mounted on, every unlink is a success. */
+static int
+check_is_there(const struct storage_disk *disk, struct error *err)
+{
+    if (fd_exists(disk->locator))
+        return 0;
+    return error_set(err, ERROR_UNAVAILABLE,
+                     "disk '%s': '%s' is not there; is its file system "
+                     "mounted?",
+                     disk->target, disk->locator);
+}
+
 static int
 file_undo(struct storage *storage, const struct storage_disk *disks,
           size_t count, struct error *err)
@@ -310,6 +323,8 @@ file_undo(struct storage *storage, const struct storage_disk *disks,
     for (size_t i = 0; i < count; i++) {
         AUTO_FREE char *part = part_name(disks[i].snapshot);
 
+        if (check_is_there(&disks[i], err) < 0)
+            return -1;
         if (fault_here("storage.undo"))
             return error_set_errno(err, errno, "unlink '%s'", part);
         if (fd_unlink(part, err) < 0 || fd_unlink(disks[i].snapshot, err) < 0)
