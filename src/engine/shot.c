@@ -58,6 +58,7 @@ shot_free(struct shot *shot)
     free(shot->nvram);
     free(shot->nvram_copy);
     free(shot->vm_name);
+    free(shot->why);
     free(shot);
 }
 
@@ -409,10 +410,15 @@ shot_take(struct engine *engine, struct shot *shot, int64_t budget_ms,
     json_decref(payload);
     if (result < 0)
         return -1;
-    if (take(engine, shot, budget_ms, err) == 0)
-        return record(engine, shot, err);
+    if (take(engine, shot, budget_ms, err) == 0) {
+        result = record(engine, shot, err);
+        if (result < 0)
+            shot_remember(engine, shot, err);
+        return result;
+    }
     why = *err;
     if (shot_thaw(engine, shot, err) < 0) {
+        shot_remember(engine, shot, &why);
         (void)error_prefix(&why,
                            "machine '%s' will be thawed when the hypervisor "
                            "can be asked",
@@ -422,5 +428,7 @@ shot_take(struct engine *engine, struct shot *shot, int64_t budget_ms,
     }
     if (shot_undo(engine, shot, &why, err) == 0)
         *err = why;
+    else
+        shot_remember(engine, shot, &why);
     return -1;
 }

@@ -55,6 +55,7 @@ struct shot {
     struct shot_disk *disks; /* owned */
     size_t count;
     int64_t operation; /* 0 until journalled */
+    char *why; /* of one that is read back: why it is undone; NULL: we died */
 };
 
 struct shot *shot_new(const struct tree *tree, const struct hv_machine *machine)

@@ -95,6 +95,8 @@ unpack(json_t *payload, struct shot *shot)
     shot->freeze = freeze != 0;
     shot->nvram_copy =
         xstrdup_null(json_string_value(json_object_get(payload, "nvramCopy")));
+    shot->why =
+        xstrdup_null(json_string_value(json_object_get(payload, "why")));
     shot->disks = xcalloc(json_array_size(disks), sizeof(*shot->disks));
     for (size_t i = 0; i < json_array_size(disks); i++) {
         if (disk_from_json(json_array_get(disks, i), &shot->disks[i]) < 0)
@@ -115,6 +117,29 @@ shot_from_json(json_t *payload, int64_t operation, struct error *err)
     (void)error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
                     (long long)operation);
     return NULL;
+}
+
+void
+shot_remember(struct engine *engine, const struct shot *shot,
+              const struct error *why)
+{
+    struct error ignored = ERROR_INIT; /* then the text says less */
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_write(engine->state, &ignored);
+    AUTO_STATE(operation) row = {0};
+    AUTO_FREE char *text = NULL;
+    json_t *payload = shot_to_json(shot);
+
+    (void)json_object_set_new(payload, "why", json_string(why->message));
+    text = json_dumps(payload, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(payload);
+    if (tx == NULL || text == NULL ||
+        state_operation_get(tx, shot->operation, &row, &ignored) < 0)
+        return;
+    state_set_text(&row.payload, text);
+    if (state_operation_update(tx, &row, &ignored) < 0 ||
+        state_commit(tx, &ignored) < 0)
+        return;
 }
 
 /* -- undoing --------------------------------------------------------------- */
@@ -183,7 +208,13 @@ shot_settle(struct engine *engine, const struct state_operation *row,
     json_decref(payload);
     if (shot == NULL || shot_thaw(engine, shot, err) < 0)
         return -1;
-    (void)error_set(&why, ERROR_INTERNAL,
-                    "varved ended before it was done; nothing was changed");
+    if (shot->why != NULL)
+        (void)error_set(&why, ERROR_INTERNAL,
+                        "it was not recorded, and nothing was changed: %s",
+                        shot->why);
+    else
+        (void)error_set(&why, ERROR_INTERNAL,
+                        "varved ended, or its database failed, before it was "
+                        "recorded; nothing was changed");
     return shot_undo(engine, shot, &why, err);
 }

@@ -562,6 +562,26 @@ thawing_comes_before_undoing(void)
     finish();
 }
 
+static void
+why_one_was_not_recorded_is_kept(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    begin(2, true);
+    fault_arm("shot.record", 1, FAULT_FAIL);
+    CHECK(take(uuid) == -1);
+    fault_disarm();
+    CHECK(!is_frozen());
+    CHECK_OK(rig_settle(rig, &err), &err);
+    row_of(uuid, &row);
+    CHECK_TEXT(row.state, "Error");
+    CHECK_TEXT(row.problem, "it was not recorded, and nothing was changed: "
+                            "record of 'rig': Input/output error");
+    layers_are(0, 2);
+    finish();
+}
+
 /* libvirtd is gone when the guest is to be thawed. */
 static void
 one_that_cannot_be_thawed_now_is_thawed_later(void)
@@ -638,6 +658,7 @@ main(void)
     RUN(nobody_may_write_to_a_stopped_machine);
     RUN(what_qemu_does_not_write_to_is_no_snapshot);
     RUN(thawing_comes_before_undoing);
+    RUN(why_one_was_not_recorded_is_kept);
     RUN(one_that_cannot_be_thawed_now_is_thawed_later);
     RUN(what_is_not_mounted_is_undone_later);
     return check_done();
