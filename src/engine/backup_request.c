@@ -9,6 +9,7 @@
 #include "engine/inventory.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
+#include "engine/submit.h"
 
 #include <string.h>
 
@@ -19,23 +20,15 @@ submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const struct state_backup *row, struct ticket *ret_ticket,
        struct error *err)
 {
-    json_t *parameters =
-        json_pack("{s:I, s:I}", "vm", (json_int_t)(vm != NULL ? vm->id : 0),
-                  "backup", (json_int_t)row->id);
-    const struct job_new job = {.command = command,
-                                .queue =
-                                    vm != NULL ? vm->uuid : JOB_QUEUE_READERS,
-                                .caller = caller,
-                                .parameters = parameters,
-                                .instance_type = "Backup",
-                                .instance_uuid = row->uuid};
-    int result = job_insert(tx, &job, ret_ticket, err);
+    const struct submit job = {
+        .command = command,
+        .vm = vm,
+        .queue = JOB_QUEUE_READERS,
+        .type = "Backup",
+        .uuid = row->uuid,
+        .parameters = json_pack("{s:I}", "backup", (json_int_t)row->id)};
 
-    json_decref(parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 static int
@@ -287,9 +280,7 @@ request_backup_fold(struct engine *engine, const struct caller *caller,
     AUTO_STATE(vm) vm = {0};
     AUTO_STATE(backup) row = {0};
     AUTO_STATE(backup) oldest = {0};
-    struct job_new job = {
-        .command = "foldBackup", .caller = caller, .instance_type = "Backup"};
-    int result;
+    struct submit job = {.command = "foldBackup", .vm = &vm, .type = "Backup"};
 
     if (tx == NULL || lookup_backup(tx, caller, args->backup, &row, err) < 0 ||
         (args->oldest != NULL &&
@@ -297,16 +288,9 @@ request_backup_fold(struct engine *engine, const struct caller *caller,
         state_vm_get(tx, row.vm_id, &vm, err) < 0 ||
         backup_check_fold(tx, &row, &oldest, err) < 0)
         return -1;
-    job.queue = vm.uuid;
-    job.instance_uuid = row.uuid;
+    job.uuid = row.uuid;
     job.parameters =
-        json_pack("{s:I, s:I, s:I, s:i}", "vm", (json_int_t)vm.id, "backup",
-                  (json_int_t)row.id, "oldest", (json_int_t)oldest.id, "verify",
-                  (int)args->verify);
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(job.parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+        json_pack("{s:I, s:I, s:i}", "backup", (json_int_t)row.id, "oldest",
+                  (json_int_t)oldest.id, "verify", (int)args->verify);
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }

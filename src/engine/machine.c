@@ -12,6 +12,7 @@
 #include "engine/inventory.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
+#include "engine/submit.h"
 #include "engine/tree.h"
 #include "engine/vm_snapshot.h"
 
@@ -27,24 +28,14 @@ submit(struct engine *engine, const struct caller *caller, const char *command,
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(vm) row = {0};
-    struct job_new job = {.command = command,
-                          .caller = caller,
-                          .instance_type = "VirtualMachine"};
-    int result;
+    struct submit job = {.command = command, .vm = &row};
 
     if (tx == NULL || lookup_vm(tx, caller, vm, &row, err) < 0 ||
         (strcmp(command, "startVirtualMachine") == 0 &&
          machine_require_living(&row, err) < 0))
         return -1;
-    job.queue = job.instance_uuid = row.uuid;
-    job.parameters = json_pack("{s:I, s:i}", "vm", (json_int_t)row.id, "forced",
-                               (int)forced);
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(job.parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    job.parameters = json_pack("{s:i}", "forced", (int)forced);
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int

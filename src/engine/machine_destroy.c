@@ -17,6 +17,7 @@
 #include "engine/lookup.h"
 #include "engine/machine.h"
 #include "engine/requests.h"
+#include "engine/submit.h"
 #include "engine/volume.h"
 
 #include <errno.h>
@@ -44,24 +45,14 @@ request_vm_destroy(struct engine *engine, const struct caller *caller,
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(vm) row = {0};
-    struct job_new job = {.command = "destroyVirtualMachine",
-                          .caller = caller,
-                          .instance_type = "VirtualMachine"};
-    int result;
+    struct submit job = {.command = "destroyVirtualMachine", .vm = &row};
 
     if (tx == NULL || lookup_vm(tx, caller, vm, &row, err) < 0 ||
         (expunge &&
          lookup_require_root(caller, "expunging a machine", err) < 0))
         return -1;
-    job.queue = job.instance_uuid = row.uuid;
-    job.parameters = json_pack("{s:I, s:i}", "vm", (json_int_t)row.id,
-                               "expunge", (int)expunge);
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(job.parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    job.parameters = json_pack("{s:i}", "expunge", (int)expunge);
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int

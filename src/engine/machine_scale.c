@@ -27,6 +27,7 @@
 #include "engine/requests.h"
 #include "engine/settings.h"
 #include "engine/snapshot.h"
+#include "engine/submit.h"
 #include "engine/vm_snapshot.h"
 
 #include <errno.h>
@@ -111,10 +112,7 @@ request_vm_scale(struct engine *engine, const struct caller *caller,
     AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) row = {0};
     AUTO_STATE(service_offering) offering = {0};
-    struct job_new job = {.command = "scaleVirtualMachine",
-                          .caller = caller,
-                          .instance_type = "VirtualMachine"};
-    int result;
+    struct submit job = {.command = "scaleVirtualMachine", .vm = &row};
 
     if (inventory_look(engine, vm, err) < 0)
         return -1;
@@ -126,15 +124,8 @@ request_vm_scale(struct engine *engine, const struct caller *caller,
         snapshot_check_idle(tx, &row, err) < 0 ||
         check_limits(tx, &row, &offering, err) < 0)
         return -1;
-    job.queue = job.instance_uuid = row.uuid;
-    job.parameters = json_pack("{s:I, s:I}", "vm", (json_int_t)row.id,
-                               "offering", (json_int_t)offering.id);
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(job.parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    job.parameters = json_pack("{s:I}", "offering", (json_int_t)offering.id);
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 /* -- scaling --------------------------------------------------------------- */

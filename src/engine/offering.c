@@ -9,6 +9,7 @@
 #include "engine/events.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
+#include "engine/submit.h"
 
 #include <string.h>
 
@@ -142,10 +143,9 @@ request_offering_import(struct engine *engine, const struct caller *caller,
     AUTO_STATE(backup_offering)
     row = {.allow_user_driven_backups = args->allow_user_driven_backups,
            .created = clock_wall_ms()};
-    struct job_new job = {.command = "importBackupOffering",
-                          .queue = "",
-                          .caller = caller,
-                          .instance_type = "BackupOffering"};
+    struct submit job = {.command = "importBackupOffering",
+                         .queue = "",
+                         .type = "BackupOffering"};
     struct uuid uuid;
 
     if (lookup_require_root(caller, "import backup offerings", err) < 0 ||
@@ -161,12 +161,10 @@ request_offering_import(struct engine *engine, const struct caller *caller,
     state_set_text(&row.description, args->description);
     state_set_text(&row.external_id, args->external_id);
     state_set_text(&row.provider, "knib");
-    job.instance_uuid = uuid.text;
-    if (state_backup_offering_insert(tx, &row, err) < 0 ||
-        job_insert(tx, &job, ret_ticket, err) < 0 || state_commit(tx, err) < 0)
+    job.uuid = uuid.text;
+    if (state_backup_offering_insert(tx, &row, err) < 0)
         return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int
@@ -222,21 +220,12 @@ submit_for_vm(struct engine *engine, struct state_tx *tx,
               const struct state_vm *vm, int64_t offering_id,
               struct ticket *ret_ticket, struct error *err)
 {
-    json_t *parameters = json_pack("{s:I, s:I}", "vm", (json_int_t)vm->id,
-                                   "offering", (json_int_t)offering_id);
-    const struct job_new job = {.command = command,
-                                .queue = vm->uuid,
-                                .caller = caller,
-                                .parameters = parameters,
-                                .instance_type = "VirtualMachine",
-                                .instance_uuid = vm->uuid};
-    int result = job_insert(tx, &job, ret_ticket, err);
+    const struct submit job = {
+        .command = command,
+        .vm = vm,
+        .parameters = json_pack("{s:I}", "offering", (json_int_t)offering_id)};
 
-    json_decref(parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int

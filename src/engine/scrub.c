@@ -22,6 +22,7 @@
 #include "engine/lookup.h"
 #include "engine/requests.h"
 #include "engine/settings.h"
+#include "engine/submit.h"
 #include "repo/repo_scrub.h"
 
 #include <errno.h>
@@ -337,31 +338,27 @@ scrub_run(struct job *job, struct error *err)
 /* -- starting one -------------------------------------------------------- */
 
 static int
-submit(struct engine *engine, const struct caller *caller,
-       struct ticket *ret_ticket, struct error *err)
+start(struct engine *engine, const struct caller *caller,
+      struct ticket *ret_ticket, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(image_store) store = {0};
-    struct job_new job = {.command = "scrubImageStore",
-                          .queue = JOB_QUEUE_SCRUB,
-                          .caller = caller,
-                          .instance_type = "ImageStore"};
+    struct submit job = {.command = "scrubImageStore",
+                         .queue = JOB_QUEUE_SCRUB,
+                         .type = "ImageStore"};
     int pending;
 
     if (tx == NULL ||
         state_image_store_get(tx, engine->image_store_id, &store, err) < 0)
         return -1;
-    job.instance_uuid = store.uuid;
     pending = job_is_pending(tx, store.uuid, err);
     if (pending < 0)
         return -1;
     if (pending > 0)
         return error_set(err, ERROR_BUSY, "repository '%s' is being scrubbed",
                          store.name);
-    if (job_insert(tx, &job, ret_ticket, err) < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    job.uuid = store.uuid;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 static int
@@ -393,12 +390,12 @@ request_scrub(struct engine *engine, const struct caller *caller,
     if (lookup_require_root(caller, "scrub a repository", err) < 0 ||
         check_store(engine, image_store, err) < 0)
         return -1;
-    return submit(engine, caller, ret_ticket, err);
+    return start(engine, caller, ret_ticket, err);
 }
 
 /* In nobody's name: the machine's root. */
 static int
-submit_as_root(struct engine *engine, struct error *err)
+start_as_root(struct engine *engine, struct error *err)
 {
     struct caller root = {.role = ROLE_ROOT_ADMIN};
     struct ticket ticket;
@@ -410,7 +407,7 @@ submit_as_root(struct engine *engine, struct error *err)
 
         found = tx == NULL ? -1 : accounts_root(tx, &root, err);
     }
-    return found <= 0 ? found : submit(engine, &root, &ticket, err);
+    return found <= 0 ? found : start(engine, &root, &ticket, err);
 }
 
 int
@@ -429,7 +426,7 @@ scrub_resume(struct engine *engine, struct error *err)
     scrub_plan(engine);
     if (found <= 0 || strcmp(row.status, SCRUB_RUNNING) != 0)
         return found < 0 ? -1 : 0;
-    if (submit_as_root(engine, err) == 0)
+    if (start_as_root(engine, err) == 0)
         return 0;
     if (err->code != ERROR_BUSY) /* it was waiting already */
         return -1;
@@ -480,6 +477,6 @@ scrub_tick(struct engine *engine)
     if (due_ms == 0 || clock_wall_ms() < due_ms)
         return;
     atomic_store(&engine->scrub_due_ms, 0); /* until this one has ended */
-    if (submit_as_root(engine, &err) < 0 && err.code != ERROR_BUSY)
+    if (start_as_root(engine, &err) < 0 && err.code != ERROR_BUSY)
         log_warning("scrub-not-planned", "error='%s'", err.message);
 }

@@ -15,6 +15,7 @@
 #include "engine/lookup.h"
 #include "engine/requests.h"
 #include "engine/self_test_internal.h"
+#include "engine/submit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,15 +41,10 @@ queue_job(struct engine *engine, struct state_tx *tx,
           const struct caller *caller, const char *command,
           struct ticket *ret_ticket, struct error *err)
 {
-    const struct job_new job = {.command = command,
-                                .queue = QUEUE,
-                                .caller = caller,
-                                .instance_type = "Host"};
+    const struct submit job = {
+        .command = command, .queue = QUEUE, .type = "Host"};
 
-    if (job_insert(tx, &job, ret_ticket, err) < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int

@@ -13,6 +13,7 @@
 #include "engine/requests.h"
 #include "engine/settings.h"
 #include "engine/snapshot.h"
+#include "engine/submit.h"
 
 #include <string.h>
 
@@ -251,21 +252,15 @@ submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const struct state_vm *vm, const struct state_snapshot *row,
        struct ticket *ret_ticket, struct error *err)
 {
-    json_t *parameters = json_pack("{s:I, s:I}", "vm", (json_int_t)vm->id,
-                                   "snapshot", (json_int_t)row->id);
-    const struct job_new job = {.command = command,
-                                .queue = vm->id != 0 ? vm->uuid : volume->uuid,
-                                .caller = caller,
-                                .parameters = parameters,
-                                .instance_type = "Snapshot",
-                                .instance_uuid = row->uuid};
-    int result = job_insert(tx, &job, ret_ticket, err);
+    const struct submit job = {
+        .command = command,
+        .vm = vm,
+        .queue = volume->uuid,
+        .type = "Snapshot",
+        .uuid = row->uuid,
+        .parameters = json_pack("{s:I}", "snapshot", (json_int_t)row->id)};
 
-    json_decref(parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 /* Look at the machine that the volume belongs to, if it does. */

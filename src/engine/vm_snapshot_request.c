@@ -13,6 +13,7 @@
 #include "engine/requests.h"
 #include "engine/settings.h"
 #include "engine/snapshot.h"
+#include "engine/submit.h"
 #include "engine/vm_snapshot.h"
 
 #include <string.h>
@@ -158,22 +159,14 @@ submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const struct state_vm_snapshot *row, json_t *parameters,
        struct ticket *ret_ticket, struct error *err)
 {
-    const struct job_new job = {.command = command,
-                                .queue = vm->uuid,
-                                .caller = caller,
-                                .parameters = parameters,
-                                .instance_type = "VmSnapshot",
-                                .instance_uuid = row->uuid};
-    int result;
+    const struct submit job = {.command = command,
+                               .vm = vm,
+                               .type = "VmSnapshot",
+                               .uuid = row->uuid,
+                               .parameters = parameters};
 
-    (void)json_object_set_new(parameters, "vm", json_integer(vm->id));
     (void)json_object_set_new(parameters, "snapshot", json_integer(row->id));
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int

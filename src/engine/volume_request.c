@@ -16,6 +16,7 @@
 #include "engine/machine.h"
 #include "engine/requests.h"
 #include "engine/settings.h"
+#include "engine/submit.h"
 #include "engine/volume.h"
 
 #include <string.h>
@@ -106,29 +107,23 @@ look_at_machine(struct engine *engine, const struct caller *caller,
     return inventory_look(engine, vm.uuid, err);
 }
 
-/* Insert the job, in the machine's queue or, without one, the volume's own. */
+/* In the machine's queue or, without one, the volume's own.  `parameters`
+ * (owned) are what the job must know beside the two. */
 static int
 submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
        const char *command, const struct state_volume *volume,
        const struct state_vm *vm, json_t *parameters, struct ticket *ret_ticket,
        struct error *err)
 {
-    const struct job_new job = {.command = command,
-                                .queue = vm->id != 0 ? vm->uuid : volume->uuid,
-                                .caller = caller,
-                                .parameters = parameters,
-                                .instance_type = "Volume",
-                                .instance_uuid = volume->uuid};
-    int result;
+    const struct submit job = {.command = command,
+                               .vm = vm,
+                               .queue = volume->uuid,
+                               .type = "Volume",
+                               .uuid = volume->uuid,
+                               .parameters = parameters};
 
     (void)json_object_set_new(parameters, "volume", json_integer(volume->id));
-    (void)json_object_set_new(parameters, "vm", json_integer(vm->id));
-    result = job_insert(tx, &job, ret_ticket, err);
-    json_decref(parameters);
-    if (result < 0 || state_commit(tx, err) < 0)
-        return -1;
-    job_wake(engine);
-    return 0;
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 int
