@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/path.h"
-#include "engine/accounts.h"
 #include "engine/converge.h"
 #include "engine/engine_internal.h"
 #include "engine/hold.h"
@@ -24,6 +23,7 @@
 #include "engine/self_test.h"
 #include "engine/snapshot.h"
 #include "engine/space.h"
+#include "engine/submit.h"
 #include "engine/volume.h"
 
 #include <stdlib.h>
@@ -158,24 +158,12 @@ queue_settle(struct state_tx *tx, const struct state_vm *vm, struct error *err)
         STATE_TEXT("command", "settleVirtualMachine"),
         STATE_TEXT("queue", vm->uuid), STATE_INT("status", 0),
         STATE_INT("started", 0)};
+    const struct submit job = {.command = "settleVirtualMachine", .vm = vm};
     uint64_t count = 0;
-    struct caller root = {.role = ROLE_ROOT_ADMIN};
-    json_t *parameters = json_pack("{s:I}", "vm", (json_int_t)vm->id);
-    const struct job_new job = {.command = "settleVirtualMachine",
-                                .queue = vm->uuid,
-                                .caller = &root,
-                                .parameters = parameters,
-                                .instance_type = "VirtualMachine",
-                                .instance_uuid = vm->uuid};
-    struct ticket ticket;
-    int result = state_job_count(tx, STATE_QUERY(waiting), &count, err);
 
-    if (result == 0 && count == 0)
-        result = accounts_root(tx, &root, err);
-    if (result > 0)
-        result = job_insert(tx, &job, &ticket, err);
-    json_decref(parameters);
-    return result;
+    if (state_job_count(tx, STATE_QUERY(waiting), &count, err) < 0)
+        return -1;
+    return count > 0 ? 0 : submit_as_root(tx, &job, err);
 }
 
 /* For every machine, or that one, if it needs it; always: if it is ours. */

@@ -11,7 +11,6 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "engine/accounts.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
 #include "engine/self_test_internal.h"
@@ -36,29 +35,20 @@ self_test_is_guest(const struct hv_machine *machine)
 
 /* -- asking for it --------------------------------------------------------- */
 
-static int
-queue_job(struct engine *engine, struct state_tx *tx,
-          const struct caller *caller, const char *command,
-          struct ticket *ret_ticket, struct error *err)
-{
-    const struct submit job = {
-        .command = command, .queue = QUEUE, .type = "Host"};
-
-    return submit_job(engine, tx, caller, &job, ret_ticket, err);
-}
-
 int
 request_self_test(struct engine *engine, const struct caller *caller,
                   struct ticket *ret_ticket, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = NULL;
+    const struct submit job = {
+        .command = "selfTest", .queue = QUEUE, .type = "Host"};
 
     if (lookup_require_root(caller, "test the host", err) < 0)
         return -1;
     tx = state_begin_write(engine->state, err);
     if (tx == NULL)
         return -1;
-    return queue_job(engine, tx, caller, "selfTest", ret_ticket, err);
+    return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
 static bool
@@ -80,17 +70,17 @@ int
 self_test_request_settle(struct engine *engine, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = NULL;
-    struct caller root = {.role = ROLE_ROOT_ADMIN};
-    struct ticket ticket;
-    int found;
+    const struct submit job = {
+        .command = "removeSelfTest", .queue = QUEUE, .type = "Host"};
 
     if (!has_record(engine))
         return 0;
     tx = state_begin_write(engine->state, err);
-    found = tx != NULL ? accounts_root(tx, &root, err) : -1;
-    if (found <= 0)
-        return found;
-    return queue_job(engine, tx, &root, "removeSelfTest", &ticket, err);
+    if (tx == NULL || submit_as_root(tx, &job, err) < 0 ||
+        state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
 }
 
 int

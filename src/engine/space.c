@@ -19,6 +19,7 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/settings.h"
+#include "engine/submit.h"
 
 #include <errno.h>
 #include <string.h>
@@ -241,25 +242,15 @@ submit(struct state_tx *tx, const struct state_vm *vm, const char *folder,
     const struct state_where waiting[] = {STATE_TEXT("command", COMMAND),
                                           STATE_TEXT("queue", vm->uuid),
                                           STATE_INT("status", 0)};
-    struct caller root = {.role = ROLE_ROOT_ADMIN};
-    json_t *parameters =
-        json_pack("{s:I,s:s}", "vm", (json_int_t)vm->id, "folder", folder);
-    const struct job_new job = {.command = COMMAND,
-                                .queue = vm->uuid,
-                                .caller = &root,
-                                .parameters = parameters,
-                                .instance_type = "VirtualMachine",
-                                .instance_uuid = vm->uuid};
-    struct ticket ticket;
+    struct submit job = {.command = COMMAND, .vm = vm};
     uint64_t count = 0;
-    int result = state_job_count(tx, STATE_QUERY(waiting), &count, err);
 
-    if (result == 0 && count == 0)
-        result = accounts_root(tx, &root, err);
-    if (result > 0)
-        result = job_insert(tx, &job, &ticket, err);
-    json_decref(parameters);
-    return result;
+    if (state_job_count(tx, STATE_QUERY(waiting), &count, err) < 0)
+        return -1;
+    if (count > 0)
+        return 0;
+    job.parameters = json_pack("{s:s}", "folder", folder);
+    return submit_as_root(tx, &job, err);
 }
 
 /* Is a new file of this folder on that file system? */

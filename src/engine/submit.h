@@ -42,4 +42,14 @@ int submit_job(struct engine *engine, struct state_tx *tx,
                struct ticket *ret_ticket, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4, 5, 6);
 
+/**
+ * submit_as_root(tx, submit, err):
+ * Insert a job that nobody asked for, in the name of the first root admin;
+ * before there is one, nothing.  The caller commits, and job_wake() follows.
+ *
+ * Returns:    0, or -1 with *err set.
+ */
+int submit_as_root(struct state_tx *tx, const struct submit *submit,
+                   struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 #endif
