@@ -6,7 +6,6 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
-#include "engine/inventory.h"
 #include "engine/limits.h"
 #include "engine/lookup.h"
 #include "engine/machine.h"
@@ -14,6 +13,8 @@
 #include "engine/settings.h"
 #include "engine/snapshot.h"
 #include "engine/submit.h"
+#include "engine/vm_snapshot.h"
+#include "engine/volume.h"
 
 #include <string.h>
 
@@ -106,24 +107,19 @@ static int
 check_no_vm_snapshot_active(struct state_tx *tx, const struct state_vm *vm,
                             struct error *err)
 {
-    static const char *const active[] = {"Allocated", "Creating", "Reverting",
-                                         "Expunging"};
-    const struct state_where where[] = {STATE_INT("vm_id", vm->id),
-                                        STATE_LIVING,
-                                        {.column = "state",
-                                         .op = STATE_IN_TEXT,
-                                         .texts = active,
-                                         .count = ARRAY_SIZE(active)}};
-    AUTO_STATE(vm_snapshot) row = {0};
-    int found = state_vm_snapshot_find(tx, where, ARRAY_SIZE(where), &row, err);
+    AUTO_STATE_LIST(vm_snapshot) rows = {0};
+    const struct state_vm_snapshot *row;
 
-    if (found <= 0)
-        return found;
+    if (vm_snapshot_list_active(tx, vm->id, &rows, err) < 0)
+        return -1;
+    if (rows.count == 0)
+        return 0;
+    row = &rows.items[0];
     return error_set(err, ERROR_BUSY,
                      "machine '%s' has another active snapshot task: VM "
                      "snapshot '%s' (%s) is %s; wait for its end, or delete it "
                      "if it stays so",
-                     vm->name, row.display_name, row.uuid, row.state);
+                     vm->name, row->display_name, row->uuid, row->state);
 }
 
 /* Disk-only VM snapshots that their owner still has. */
@@ -263,25 +259,6 @@ submit(struct engine *engine, struct state_tx *tx, const struct caller *caller,
     return submit_job(engine, tx, caller, &job, ret_ticket, err);
 }
 
-/* Look at the machine that the volume belongs to, if it does. */
-static int
-look_at_machine(struct engine *engine, const struct caller *caller,
-                const char *uuid, struct error *err)
-{
-    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
-    AUTO_STATE(volume) volume = {0};
-    AUTO_STATE(vm) vm = {0};
-
-    if (tx == NULL || lookup_volume(tx, caller, uuid, &volume, err) < 0)
-        return -1;
-    if (volume.vm_id == 0)
-        return 0;
-    if (state_vm_get(tx, volume.vm_id, &vm, err) < 0)
-        return -1;
-    state_end(steal(&tx));
-    return inventory_look(engine, vm.uuid, err);
-}
-
 int
 request_snapshot_create(struct engine *engine, const struct caller *caller,
                         const struct request_snapshot *args,
@@ -292,7 +269,7 @@ request_snapshot_create(struct engine *engine, const struct caller *caller,
     AUTO_STATE(vm) vm = {0};
     AUTO_STATE(snapshot) row = {0};
 
-    if (look_at_machine(engine, caller, args->volume, err) < 0)
+    if (volume_look_at_machine(engine, caller, args->volume, err) < 0)
         return -1;
     tx = state_begin_write(engine->state, err);
     if (tx == NULL ||

@@ -48,6 +48,12 @@ int vm_snapshot_fail_expunging(struct engine *engine, int64_t vm_id,
                                const char *problem, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4);
 
+/* The machine's snapshots in a state of passage: an operation on them is under
+ * way, or did not get to its end. */
+int vm_snapshot_list_active(struct state_tx *tx, int64_t vm_id,
+                            struct state_vm_snapshot_list *ret_rows,
+                            struct error *err) MUST_CHECK NONNULL(1, 3, 4);
+
 /* Is there a snapshot in a state of passage whose job is over?  1, 0, -1. */
 int vm_snapshot_is_unsettled(struct state_tx *tx, int64_t vm_id,
                              struct error *err) MUST_CHECK NONNULL(1, 3);

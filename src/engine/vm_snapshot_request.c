@@ -35,26 +35,18 @@ static int
 check_none_active(struct state_tx *tx, const struct state_vm *vm,
                   struct error *err)
 {
-    static const char *const active[] = {"Allocated", "Creating", "Reverting",
-                                         "Expunging"};
-    const struct state_where where[] = {STATE_INT("vm_id", vm->id),
-                                        STATE_LIVING,
-                                        {.column = "state",
-                                         .op = STATE_IN_TEXT,
-                                         .texts = active,
-                                         .count = ARRAY_SIZE(active)}};
-    AUTO_STATE(vm_snapshot) other = {0};
-    int found =
-        state_vm_snapshot_find(tx, where, ARRAY_SIZE(where), &other, err);
+    AUTO_STATE_LIST(vm_snapshot) others = {0};
+    const struct state_vm_snapshot *other;
 
-    if (found < 0)
+    if (vm_snapshot_list_active(tx, vm->id, &others, err) < 0)
         return -1;
-    if (found == 0)
+    if (others.count == 0)
         return snapshot_check_idle(tx, vm, err);
+    other = &others.items[0];
     return error_set(err, ERROR_BUSY,
                      "machine '%s': VM snapshot '%s' (%s) is %s; wait for it, "
                      "or delete it if it stays so",
-                     vm->name, other.display_name, other.uuid, other.state);
+                     vm->name, other->display_name, other->uuid, other->state);
 }
 
 static int

@@ -256,9 +256,10 @@ vm_snapshot_settle(struct engine *engine, int64_t vm_id, struct error *err)
 }
 
 int
-vm_snapshot_is_unsettled(struct state_tx *tx, int64_t vm_id, struct error *err)
+vm_snapshot_list_active(struct state_tx *tx, int64_t vm_id,
+                        struct state_vm_snapshot_list *ret_rows,
+                        struct error *err)
 {
-    AUTO_STATE_LIST(vm_snapshot) rows = {0};
     static const char *const states[] = {"Allocated", "Creating", "Reverting",
                                          "Expunging"};
     const struct state_where where[] = {STATE_INT("vm_id", vm_id),
@@ -268,7 +269,15 @@ vm_snapshot_is_unsettled(struct state_tx *tx, int64_t vm_id, struct error *err)
                                          .texts = states,
                                          .count = ARRAY_SIZE(states)}};
 
-    if (state_vm_snapshot_list(tx, STATE_QUERY(where), &rows, err) < 0)
+    return state_vm_snapshot_list(tx, STATE_QUERY(where), ret_rows, err);
+}
+
+int
+vm_snapshot_is_unsettled(struct state_tx *tx, int64_t vm_id, struct error *err)
+{
+    AUTO_STATE_LIST(vm_snapshot) rows = {0};
+
+    if (vm_snapshot_list_active(tx, vm_id, &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
         int pending = job_is_pending(tx, rows.items[i].uuid, err);

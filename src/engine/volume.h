@@ -45,6 +45,18 @@ int volume_unlink_files(struct engine *engine, const char *volume_uuid,
 int volume_settle_deleted(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);
 
+/**
+ * volume_look_at_machine(engine, caller, uuid, err):
+ * inventory_look() at the machine that the volume is attached to; that there
+ * is none is success.
+ *
+ * Returns:    0, or -1 with *err set to
+ *               ERROR_NOT_FOUND  there is no such volume for the caller.
+ */
+int volume_look_at_machine(struct engine *engine, const struct caller *caller,
+                           const char *uuid, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4);
+
 /* -- for the files of volume_*.c ------------------------------------------- */
 
 /* The journal entry of one volume. */

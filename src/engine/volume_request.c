@@ -88,10 +88,9 @@ check_no_offering(struct engine *engine, const struct state_vm *vm,
                      vm->name, what);
 }
 
-/* Look at the machine that the volume belongs to, if it does. */
-static int
-look_at_machine(struct engine *engine, const struct caller *caller,
-                const char *uuid, struct error *err)
+int
+volume_look_at_machine(struct engine *engine, const struct caller *caller,
+                       const char *uuid, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
     AUTO_STATE(volume) volume = {0};
@@ -232,7 +231,7 @@ request_volume_detach(struct engine *engine, const struct caller *caller,
     AUTO_STATE(volume) row = {0};
     AUTO_STATE(vm) machine = {0};
 
-    if (look_at_machine(engine, caller, volume, err) < 0)
+    if (volume_look_at_machine(engine, caller, volume, err) < 0)
         return -1;
     tx = state_begin_write(engine->state, err);
     if (tx == NULL || lookup_volume(tx, caller, volume, &row, err) < 0 ||
@@ -267,7 +266,7 @@ request_volume_resize(struct engine *engine, const struct caller *caller,
 
     if (size == 0 || size > (uint64_t)INT64_MAX / 2)
         return error_set(err, ERROR_INVALID, "a volume has a size above 0");
-    if (look_at_machine(engine, caller, volume, err) < 0)
+    if (volume_look_at_machine(engine, caller, volume, err) < 0)
         return -1;
     tx = state_begin_write(engine->state, err);
     if (tx == NULL || lookup_volume(tx, caller, volume, &row, err) < 0 ||
