@@ -9,6 +9,7 @@
 #include "engine/events.h"
 #include "engine/inventory.h"
 #include "engine/operation.h"
+#include "engine/pins.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
 #include "engine/settings.h"
@@ -19,19 +20,12 @@
 int
 backup_drop_pins(struct state_tx *tx, int64_t backup_id, struct error *err)
 {
-    AUTO_STATE_LIST(pin) pins = {0};
     AUTO_STATE_LIST(backup_volume) volumes = {0};
-    const struct state_where mine[] = {STATE_TEXT("owner_kind", BACKUP_PIN),
-                                       STATE_INT("owner_id", backup_id)};
     const struct state_where where[] = {STATE_INT("backup_id", backup_id)};
 
-    if (state_pin_list(tx, STATE_QUERY(mine), &pins, err) < 0 ||
+    if (pins_drop(tx, BACKUP_PIN, backup_id, err) < 0 ||
         state_backup_volume_list(tx, STATE_QUERY(where), &volumes, err) < 0)
         return -1;
-    for (size_t i = 0; i < pins.count; i++) {
-        if (state_pin_delete(tx, pins.items[i].id, err) < 0)
-            return -1;
-    }
     for (size_t i = 0; i < volumes.count; i++) {
         volumes.items[i].layer_id = 0;
         if (state_backup_volume_update(tx, &volumes.items[i], err) < 0)
@@ -209,8 +203,6 @@ insert_frozen(struct state_tx *tx, const struct retop *retop,
               const struct retop_disk *disk, struct error *err)
 {
     AUTO_STATE(volume) volume = {0};
-    AUTO_STATE(pin)
-    pin = {.layer_id = disk->old_layer, .owner_id = retop->owner};
     AUTO_STATE(backup_volume)
     row = {.backup_id = retop->owner,
            .layer_id = disk->old_layer,
@@ -223,8 +215,7 @@ insert_frozen(struct state_tx *tx, const struct retop *retop,
     state_set_text(&row.volume_name, volume.name);
     state_set_text(&row.volume_type, volume.type);
     state_set_text(&row.target, volume.target);
-    state_set_text(&pin.owner_kind, BACKUP_PIN);
-    if (state_pin_insert(tx, &pin, err) < 0)
+    if (pins_add(tx, BACKUP_PIN, retop->owner, disk->old_layer, err) < 0)
         return -1;
     return state_backup_volume_insert(tx, &row, err);
 }

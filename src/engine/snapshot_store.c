@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/events.h"
+#include "engine/pins.h"
 #include "engine/retop.h"
 #include "engine/snapshot.h"
 #include "image/qcow2_writer.h"
@@ -112,23 +113,6 @@ snapshot_store(struct job *job, const struct state_snapshot *row,
 
 /* -- the record, from the manifest ----------------------------------------- */
 
-/* Nothing of it is needed on primary storage any more. */
-static int
-drop_pin(struct state_tx *tx, int64_t id, struct error *err)
-{
-    AUTO_STATE_LIST(pin) pins = {0};
-    const struct state_where mine[] = {STATE_TEXT("owner_kind", SNAPSHOT_PIN),
-                                       STATE_INT("owner_id", id)};
-
-    if (state_pin_list(tx, STATE_QUERY(mine), &pins, err) < 0)
-        return -1;
-    for (size_t i = 0; i < pins.count; i++) {
-        if (state_pin_delete(tx, pins.items[i].id, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 int
 snapshot_record(struct engine *engine, int64_t id, struct error *err)
 {
@@ -153,7 +137,8 @@ snapshot_record(struct engine *engine, int64_t id, struct error *err)
     state_set_text(&row.root, point->volumes[0].root);
     state_set_text(&row.reason, point->volumes[0].full_reason);
     state_set_text(&row.state, "BackedUp");
-    if (drop_pin(tx, id, err) < 0 || state_snapshot_update(tx, &row, err) < 0 ||
+    if (pins_drop(tx, SNAPSHOT_PIN, id, err) < 0 ||
+        state_snapshot_update(tx, &row, err) < 0 ||
         events_usage(tx, "SNAPSHOT.CREATE", row.account_id, row.uuid, row.name,
                      row.physical_size, row.virtual_size, err) < 0)
         return -1;
@@ -167,7 +152,8 @@ fail_row(struct state_tx *tx, int64_t id, const char *why, struct error *err)
 {
     AUTO_STATE(snapshot) row = {0};
 
-    if (state_snapshot_get(tx, id, &row, err) < 0 || drop_pin(tx, id, err) < 0)
+    if (state_snapshot_get(tx, id, &row, err) < 0 ||
+        pins_drop(tx, SNAPSHOT_PIN, id, err) < 0)
         return -1;
     state_set_text(&row.state, "Error");
     state_set_text(&row.reason, why);
@@ -195,17 +181,15 @@ finish_freeze(struct engine *engine, struct state_tx *tx,
               struct error *err)
 {
     AUTO_STATE(snapshot) row = {0};
-    AUTO_STATE(pin)
-    pin = {.layer_id = retop->disks[0].old_layer, .owner_id = retop->owner};
 
     (void)engine;
     (void)layers;
-    state_set_text(&pin.owner_kind, SNAPSHOT_PIN);
     if (state_snapshot_get(tx, retop->owner, &row, err) < 0)
         return -1;
     if (row.removed != 0)
         return 0; /* nobody would take the pin away */
-    if (state_pin_insert(tx, &pin, err) < 0)
+    if (pins_add(tx, SNAPSHOT_PIN, retop->owner, retop->disks[0].old_layer,
+                 err) < 0)
         return -1;
     row.virtual_size = (int64_t)retop->disks[0].size;
     state_set_text(&row.state, "CreatedOnPrimary");

@@ -13,6 +13,7 @@
 #include "engine/events.h"
 #include "engine/inventory.h"
 #include "engine/operation.h"
+#include "engine/pins.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
 #include "engine/settings.h"
@@ -220,7 +221,6 @@ int
 vm_snapshot_pin(struct state_tx *tx, const struct state_vm_snapshot *row,
                 const struct vm_snapshot_member *member, struct error *err)
 {
-    AUTO_STATE(pin) pin = {.layer_id = member->layer_id, .owner_id = row->id};
     AUTO_STATE(vm_snapshot_volume)
     volume = {.vm_snapshot_id = row->id,
               .volume_id = member->volume_id,
@@ -231,8 +231,7 @@ vm_snapshot_pin(struct state_tx *tx, const struct state_vm_snapshot *row,
 
     if (fd_allocated(member->path, &bytes, &ignored) == 0)
         volume.physical_size = (int64_t)bytes;
-    state_set_text(&pin.owner_kind, VM_SNAPSHOT_PIN);
-    if (state_pin_insert(tx, &pin, err) < 0)
+    if (pins_add(tx, VM_SNAPSHOT_PIN, row->id, member->layer_id, err) < 0)
         return -1;
     return state_vm_snapshot_volume_insert(tx, &volume, err);
 }
@@ -329,24 +328,6 @@ const struct retop_owner retop_owner_vm_snapshot = {
 
 /* -- delete ---------------------------------------------------------------- */
 
-int
-vm_snapshot_drop_pins(struct state_tx *tx, int64_t snapshot_id,
-                      struct error *err)
-{
-    AUTO_STATE_LIST(pin) pins = {0};
-    const struct state_where where[] = {
-        STATE_TEXT("owner_kind", VM_SNAPSHOT_PIN),
-        STATE_INT("owner_id", snapshot_id)};
-
-    if (state_pin_list(tx, STATE_QUERY(where), &pins, err) < 0)
-        return -1;
-    for (size_t i = 0; i < pins.count; i++) {
-        if (state_pin_delete(tx, pins.items[i].id, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 static int
 give_up(struct state_tx *tx, const char *path, const char *vm_uuid,
         struct error *err)
@@ -389,7 +370,7 @@ vm_snapshot_expunge(struct state_tx *tx, struct state_vm_snapshot *row,
         state_pin_count(tx, STATE_QUERY(where), &pins, err) < 0 ||
         (pins > 0 && vm_snapshot_usage(tx, row, "VMSNAPSHOT.DELETE",
                                        "VMSNAPSHOT.OFF_PRIMARY", err) < 0) ||
-        vm_snapshot_drop_pins(tx, row->id, err) < 0 ||
+        pins_drop(tx, VM_SNAPSHOT_PIN, row->id, err) < 0 ||
         vm_snapshot_drop_files(tx, row, vm_uuid, err) < 0)
         return -1;
     return state_vm_snapshot_update(tx, row, err);

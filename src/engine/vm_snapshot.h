@@ -58,10 +58,6 @@ int vm_snapshot_list_active(struct state_tx *tx, int64_t vm_id,
 int vm_snapshot_is_unsettled(struct state_tx *tx, int64_t vm_id,
                              struct error *err) MUST_CHECK NONNULL(1, 3);
 
-/* Take away what a snapshot pins. */
-int vm_snapshot_drop_pins(struct state_tx *tx, int64_t snapshot_id,
-                          struct error *err) MUST_CHECK NONNULL(1, 3);
-
 bool vm_snapshot_has_memory(const struct state_vm_snapshot *row) NONNULL(1);
 
 /* Why a revert is refused that would change the machine's power state: its
