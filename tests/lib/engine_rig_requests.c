@@ -76,28 +76,48 @@ finish(struct rig *rig, const struct ticket *ticket, char *ret_uuid,
                      row.result != NULL ? row.result : "nothing");
 }
 
-int
-rig_snapshot(struct rig *rig, bool quiesce, char *ret_uuid, struct error *err)
+/* Requests that need no more than the uuid of what they are about. */
+typedef int request_function(struct engine *engine, const struct caller *caller,
+                             const char *uuid, struct ticket *ret_ticket,
+                             struct error *err);
+
+static int
+ask(struct rig *rig, request_function *request, const char *uuid,
+    struct error *err)
 {
-    const struct request_vm_snapshot args = {.vm = rig->vm, .quiesce = quiesce};
     struct ticket ticket;
 
-    if (request_vm_snapshot_create(rig->engine, &rig->caller, &args, &ticket,
+    if (request(rig->engine, &rig->caller, uuid, &ticket, err) < 0)
+        return -1;
+    return finish(rig, &ticket, NULL, err);
+}
+
+static int
+take_snapshot(struct rig *rig, const struct request_vm_snapshot *args,
+              char *ret_uuid, struct error *err)
+{
+    struct ticket ticket;
+
+    if (request_vm_snapshot_create(rig->engine, &rig->caller, args, &ticket,
                                    err) < 0)
         return -1;
     return finish(rig, &ticket, ret_uuid, err);
 }
 
 int
+rig_snapshot(struct rig *rig, bool quiesce, char *ret_uuid, struct error *err)
+{
+    const struct request_vm_snapshot args = {.vm = rig->vm, .quiesce = quiesce};
+
+    return take_snapshot(rig, &args, ret_uuid, err);
+}
+
+int
 rig_memory_snapshot(struct rig *rig, char *ret_uuid, struct error *err)
 {
     const struct request_vm_snapshot args = {.vm = rig->vm, .memory = true};
-    struct ticket ticket;
 
-    if (request_vm_snapshot_create(rig->engine, &rig->caller, &args, &ticket,
-                                   err) < 0)
-        return -1;
-    return finish(rig, &ticket, ret_uuid, err);
+    return take_snapshot(rig, &args, ret_uuid, err);
 }
 
 int
@@ -114,12 +134,7 @@ rig_revert(struct rig *rig, const char *uuid, struct error *err)
 int
 rig_delete_snapshot(struct rig *rig, const char *uuid, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_vm_snapshot_delete(rig->engine, &rig->caller, uuid, &ticket,
-                                   err) < 0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_vm_snapshot_delete, uuid, err);
 }
 
 int
@@ -137,12 +152,7 @@ rig_backup(struct rig *rig, bool isolated, char *ret_uuid, struct error *err)
 int
 rig_restore(struct rig *rig, const char *uuid, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_backup_restore(rig->engine, &rig->caller, uuid, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_backup_restore, uuid, err);
 }
 
 int
@@ -186,12 +196,7 @@ rig_volume_snapshot(struct rig *rig, size_t i, char *ret_uuid,
 int
 rig_delete_volume_snapshot(struct rig *rig, const char *uuid, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_snapshot_delete(rig->engine, &rig->caller, uuid, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_snapshot_delete, uuid, err);
 }
 
 int
@@ -213,11 +218,7 @@ rig_scale(struct rig *rig, unsigned vcpus, struct error *err)
 int
 rig_settle(struct rig *rig, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_vm_settle(rig->engine, &rig->caller, rig->vm, &ticket, err) < 0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_vm_settle, rig->vm, err);
 }
 
 int
@@ -268,23 +269,13 @@ rig_attach(struct rig *rig, const char *volume, struct error *err)
 int
 rig_detach(struct rig *rig, const char *volume, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_volume_detach(rig->engine, &rig->caller, volume, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_volume_detach, volume, err);
 }
 
 int
 rig_delete_volume(struct rig *rig, const char *volume, struct error *err)
 {
-    struct ticket ticket;
-
-    if (request_volume_delete(rig->engine, &rig->caller, volume, &ticket, err) <
-        0)
-        return -1;
-    return finish(rig, &ticket, NULL, err);
+    return ask(rig, request_volume_delete, volume, err);
 }
 
 void
