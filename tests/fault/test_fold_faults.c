@@ -26,18 +26,6 @@ folded_point(void)
     return points.made[DEAD].uuid.text;
 }
 
-static struct repo *
-open_repository(const char *name, unsigned flags)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, flags, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
 static bool
 copy_repository(void)
 {
@@ -48,24 +36,14 @@ copy_repository(void)
 static bool
 make_line(void)
 {
-    AUTO_REPO struct repo *repo = open_repository("pristine", REPO_CREATE);
+    AUTO_REPO struct repo *repo =
+        points_repo(&scratch, "pristine", REPO_CREATE);
     struct error err = ERROR_INIT;
     struct repo_removed removed;
-    const char *parent = NULL;
 
     points_init(&points, 77);
-    for (size_t i = 0; i < LINE; i++) {
-        struct uuid uuid;
-
-        uuid_new(&uuid);
-        if (points_make(&points, repo, &uuid, parent, &err) < 0) {
-            printf("# %s\n", err.message);
-            return false;
-        }
-        points_note(&points, &uuid);
-        points_change(&points);
-        parent = points.made[i].uuid.text;
-    }
+    if (!points_line(&points, repo, LINE))
+        return false;
     for (size_t i = 0; i < DEAD; i++)
         if (repo_remove_point(repo, POINTS_VM, points.made[i].uuid.text,
                               &removed, &err) < 0)
@@ -143,7 +121,7 @@ count_files(void)
 static bool
 settles(size_t before, size_t after)
 {
-    AUTO_REPO struct repo *repo = open_repository("repo", 0);
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
     struct repo_settled settled = {.stages = 0};
     struct error err = ERROR_INIT;
 
@@ -181,7 +159,7 @@ die_at(uint64_t n, bool settle_only)
     (void)fflush(stdout);
     child = fork();
     if (child == 0) {
-        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+        AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
         struct repo_settled settled;
 
         fault_arm("*", n, FAULT_KILL);
@@ -195,7 +173,7 @@ die_at(uint64_t n, bool settle_only)
 static bool
 try_failure(uint64_t n, size_t before, size_t after)
 {
-    AUTO_REPO struct repo *repo = open_repository("repo", 0);
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
     struct error err = ERROR_INIT;
     int result;
 
@@ -222,7 +200,7 @@ folding_is_all_or_nothing_and_no_point_is_ever_gone(void)
 
     CHECK(copy_repository());
     before = count_files();
-    repo = open_repository("repo", 0);
+    repo = points_repo(&scratch, "repo", 0);
     REQUIRE(repo != NULL);
     fault_arm("*", 0, FAULT_COUNT);
     CHECK_OK(act(repo, &err), &err);

@@ -19,37 +19,17 @@ static bool exhaustive;
 
 static struct uuid fresh;
 
-static struct repo *
-open_repository(const char *name, unsigned flags)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, flags, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
 static bool
 make_line(void)
 {
-    AUTO_REPO struct repo *repo = open_repository("pristine", REPO_CREATE);
+    AUTO_REPO struct repo *repo =
+        points_repo(&scratch, "pristine", REPO_CREATE);
     struct error err = ERROR_INIT;
     struct repo_removed removed;
-    const char *parent = NULL;
 
     points_init(&points, 78);
-    for (size_t i = 0; i < LINE; i++) {
-        struct uuid uuid;
-
-        uuid_new(&uuid);
-        if (points_make(&points, repo, &uuid, parent, &err) < 0)
-            return false;
-        points_note(&points, &uuid);
-        points_change(&points);
-        parent = points.made[i].uuid.text;
-    }
+    if (!points_line(&points, repo, LINE))
+        return false;
     for (size_t i = 0; i < DEAD; i++)
         if (repo_remove_point(repo, POINTS_VM, points.made[i].uuid.text,
                               &removed, &err) < 0)
@@ -160,7 +140,7 @@ survives(size_t moment, uint64_t seed,
     if (nftw("cut", remove_file, 16, FTW_PHYS) < 0 ||
         !namecut_apply(to, moment, seed))
         return false;
-    repo = open_repository("cut", 0);
+    repo = points_repo(&scratch, "cut", 0);
     if (repo == NULL || !is_whole(repo, tried)) {
         printf("# not whole\n");
         return false;
@@ -198,7 +178,7 @@ over_moments(const char *counter,
 
     REQUIRE(oracle("rm", "-rf", "repo", "store") &&
             oracle("cp", "-a", "pristine", "repo") && oracle("mkdir", "store"));
-    repo = open_repository("repo", 0);
+    repo = points_repo(&scratch, "repo", 0);
     REQUIRE(repo != NULL);
     first = namecut_start(root, store);
     CHECK_OK(act(repo, &err), &err);

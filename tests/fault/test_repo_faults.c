@@ -34,38 +34,15 @@ copy_repository(void)
            oracle("cp", "-a", "pristine", "repo");
 }
 
-static struct repo *
-open_repository(const char *name, unsigned flags)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, flags, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
 static bool
 subject_make(struct subject *subject)
 {
-    AUTO_REPO struct repo *repo = open_repository("pristine", REPO_CREATE);
-    struct error err = ERROR_INIT;
-    const char *parent = NULL;
+    AUTO_REPO struct repo *repo =
+        points_repo(&scratch, "pristine", REPO_CREATE);
 
     points_init(&subject->points, 20);
-    for (size_t i = 0; i < 3; i++) {
-        struct uuid uuid;
-
-        uuid_new(&uuid);
-        if (points_make(&subject->points, repo, &uuid, parent, &err) < 0) {
-            printf("# %s\n", err.message);
-            return false;
-        }
-        points_note(&subject->points, &uuid);
-        points_change(&subject->points);
-        parent = subject->points.made[i].uuid.text;
-    }
+    if (!points_line(&subject->points, repo, 3))
+        return false;
     uuid_new(&subject->fresh);
     points_note(&subject->points, &subject->fresh);
     return true;
@@ -128,7 +105,7 @@ count_files(void)
 static bool
 settles(struct subject *subject, size_t files_before, size_t files_after)
 {
-    AUTO_REPO struct repo *repo = open_repository("repo", 0);
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
     struct repo_settled settled;
     struct error err = ERROR_INIT;
     bool there;
@@ -166,7 +143,7 @@ die_at(struct subject *subject, uint64_t n, bool settle_only)
     (void)fflush(stdout);
     child = fork();
     if (child == 0) {
-        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+        AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
         struct repo_settled settled;
 
         fault_arm("*", n, FAULT_KILL);
@@ -185,7 +162,7 @@ count_points(struct subject *subject, size_t *ret_files)
     uint64_t passes;
 
     CHECK(copy_repository());
-    repo = open_repository("repo", 0);
+    repo = points_repo(&scratch, "repo", 0);
     fault_arm("*", 0, FAULT_COUNT);
     CHECK_OK(act(subject, repo, &err), &err);
     passes = fault_passes();
@@ -197,7 +174,7 @@ count_points(struct subject *subject, size_t *ret_files)
 static bool
 try_failure(struct subject *subject, uint64_t n, size_t before, size_t after)
 {
-    AUTO_REPO struct repo *repo = open_repository("repo", 0);
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
     struct error err = ERROR_INIT;
     bool there;
     int result;
@@ -268,7 +245,7 @@ try_power_cut(struct subject *subject, size_t moment, uint64_t luck,
         return false;
     /* What was reported good is good. */
     if (moment == tree.events.count) {
-        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+        AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
 
         if (repo == NULL || !is_whole(subject, repo, &there) ||
             there != (subject->remove == NULL))
@@ -290,7 +267,7 @@ over_power_cuts(struct subject *subject, const char *counter)
     CHECK(copy_repository());
     before = count_files();
     {
-        AUTO_REPO struct repo *repo = open_repository("repo", 0);
+        AUTO_REPO struct repo *repo = points_repo(&scratch, "repo", 0);
 
         tree_start(folder);
         CHECK_OK(act(subject, repo, &err), &err);

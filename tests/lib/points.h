@@ -212,6 +212,53 @@ points_make(struct points *points, const struct repo *repo,
     return repo_stage_publish(stage, err);
 }
 
+/* The repository in that folder of the scratch directory; flags as of
+ * repo_open(). */
+static inline struct repo *
+points_repo(const struct scratch *scratch, const char *name, unsigned flags)
+{
+    AUTO_FREE char *path = scratch_file(scratch, name);
+    struct error err = ERROR_INIT;
+    struct repo *repo = repo_open(path, flags, &err);
+
+    if (repo == NULL)
+        printf("# %s\n", err.message);
+    return repo;
+}
+
+/* One more point on `parent` (NULL: a full) of the disks as they are now, which
+ * then change. */
+static inline bool
+points_push(struct points *points, const struct repo *repo, const char *parent)
+{
+    struct error err = ERROR_INIT;
+    struct uuid uuid;
+
+    uuid_new(&uuid);
+    if (points_make(points, repo, &uuid, parent, &err) < 0) {
+        printf("# %s\n", err.message);
+        return false;
+    }
+    points_note(points, &uuid);
+    points_change(points);
+    return true;
+}
+
+/* `count` points, each an incremental of the one before. */
+static inline bool
+points_line(struct points *points, const struct repo *repo, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *parent = points->count > 0
+                                 ? points->made[points->count - 1].uuid.text
+                                 : NULL;
+
+        if (!points_push(points, repo, parent))
+            return false;
+    }
+    return true;
+}
+
 /* The point restores to what it was made from. */
 static inline bool
 points_restores(const struct points *points, const struct repo *repo,

@@ -13,40 +13,6 @@
 
 static struct scratch scratch;
 
-static struct repo *
-new_repo(const char *name)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, REPO_CREATE, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
-/* `count` points, each an incremental of the one before. */
-static bool
-make_line(struct points *points, const struct repo *repo, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct error err = ERROR_INIT;
-        struct uuid uuid;
-        const char *parent = points->count > 0
-                                 ? points->made[points->count - 1].uuid.text
-                                 : NULL;
-
-        uuid_new(&uuid);
-        if (points_make(points, repo, &uuid, parent, &err) < 0) {
-            printf("# %s\n", err.message);
-            return false;
-        }
-        points_note(points, &uuid);
-        points_change(points);
-    }
-    return true;
-}
-
 static bool
 has_file(const struct repo *repo, const struct points *points, size_t n)
 {
@@ -144,14 +110,14 @@ a_directory_of_something_else_is_left_alone(void)
 static void
 every_point_restores_what_it_was_made_from(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("restore");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "restore", REPO_CREATE);
     AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
     struct repo_settled settled;
     struct error err = ERROR_INIT;
     struct points points;
 
     points_init(&points, 1);
-    REQUIRE(make_line(&points, repo, 4));
+    REQUIRE(points_line(&points, repo, 4));
     CHECK(all_restore(&points, repo, 4));
     CHECK_OK(repo_list_points(repo, POINTS_VM, &list, &err), &err);
     REQUIRE(list.count == 4 && list.bad_count == 0);
@@ -177,13 +143,13 @@ every_point_restores_what_it_was_made_from(void)
 static void
 qemu_reads_a_point_without_us(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("qemu");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "qemu", REPO_CREATE);
     AUTO_REPO_POINT struct repo_point *point = NULL;
     struct error err = ERROR_INIT;
     struct points points;
 
     points_init(&points, 2);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     point = repo_read_point(repo, POINTS_VM, points.made[2].uuid.text, &err);
     REQUIRE(point != NULL);
     for (size_t i = 0; i < POINTS_VOLUMES; i++) {
@@ -202,11 +168,11 @@ qemu_reads_a_point_without_us(void)
 static void
 files_stay_while_a_living_point_needs_them(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("remove");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "remove", REPO_CREATE);
     struct points points;
 
     points_init(&points, 3);
-    REQUIRE(make_line(&points, repo, 4));
+    REQUIRE(points_line(&points, repo, 4));
     /* In the middle: nothing may go. */
     CHECK(remove_point(repo, points.made[1].uuid.text) == 0);
     CHECK(has_file(repo, &points, 1) && all_restore(&points, repo, 3));
@@ -228,13 +194,13 @@ files_stay_while_a_living_point_needs_them(void)
 static void
 two_lines_share_what_is_below_both(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("lines");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "lines", REPO_CREATE);
     struct points points;
     struct uuid uuid;
     struct error err = ERROR_INIT;
 
     points_init(&points, 4);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     uuid_new(&uuid);
     CHECK_OK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err),
              &err);
@@ -252,7 +218,7 @@ two_lines_share_what_is_below_both(void)
 static void
 a_damaged_manifest_is_told_and_blocks_unlinking(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("damaged");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "damaged", REPO_CREATE);
     AUTO_REPO_LIST struct repo_list list = REPO_LIST_INIT;
     AUTO_FREE char *path = NULL;
     AUTO_FREE char *text = NULL;
@@ -262,7 +228,7 @@ a_damaged_manifest_is_told_and_blocks_unlinking(void)
     size_t length;
 
     points_init(&points, 5);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     path = manifest_path(repo, points.made[1].uuid.text);
     CHECK_OK(fd_read_file(path, REPO_MANIFEST_MAX, &text, &length, &err), &err);
     *strstr(text, "web1") = 'W';
@@ -293,7 +259,7 @@ a_damaged_manifest_is_told_and_blocks_unlinking(void)
 static void
 a_stage_refuses_what_is_not_what_it_should_be(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("stage");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "stage", REPO_CREATE);
     AUTO_REPO_POINT struct repo_point *point = NULL;
     AUTO_REPO_STAGE struct repo_stage *stage = NULL;
     struct error err = ERROR_INIT;
@@ -333,7 +299,7 @@ static void
 names_from_outside_stay_inside(void)
 {
     static const char *const accounts[] = {"..", "a/b", "", ".hidden", "a\nb"};
-    AUTO_REPO struct repo *repo = new_repo("names");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "names", REPO_CREATE);
     struct repo_removed removed;
     struct error err = ERROR_INIT;
     struct uuid uuid;
@@ -363,7 +329,7 @@ names_from_outside_stay_inside(void)
 static void
 what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("settle");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "settle", REPO_CREATE);
     struct repo_settled settled;
     struct error err = ERROR_INIT;
     struct points points;
@@ -371,7 +337,7 @@ what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
     const char *keep[] = {uuid.text};
 
     points_init(&points, 9);
-    REQUIRE(make_line(&points, repo, 1));
+    REQUIRE(points_line(&points, repo, 1));
     uuid_new(&uuid);
     fault_arm("repo.link", 2, FAULT_FAIL);
     CHECK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err) ==
@@ -394,13 +360,13 @@ what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
 static uint64_t
 count_unlinks(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("count");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "count", REPO_CREATE);
     struct points points;
     uint64_t passes = 0;
 
     points_init(&points, 10);
     fault_arm("fd.unlink", 0, FAULT_COUNT);
-    if (repo != NULL && make_line(&points, repo, 1))
+    if (repo != NULL && points_line(&points, repo, 1))
         passes = fault_passes();
     fault_disarm();
     points_release(&points);
@@ -414,7 +380,7 @@ count_unlinks(void)
 static void
 a_marker_that_stayed_takes_nothing_along(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("stayed");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "stayed", REPO_CREATE);
     AUTO_FREE char *marker = NULL;
     AUTO_FREE char *text = NULL;
     uint64_t last = count_unlinks();
@@ -425,12 +391,12 @@ a_marker_that_stayed_takes_nothing_along(void)
 
     points_init(&points, 10);
     fault_arm("fd.unlink", last, FAULT_FAIL);
-    REQUIRE(make_line(&points, repo, 1));
+    REQUIRE(points_line(&points, repo, 1));
     fault_disarm();
     marker = xasprintf("%s/points/" POINTS_VM "/%s.stage", repo_path(repo),
                        points.made[0].uuid.text);
     CHECK_OK(fd_read_file(marker, 1 << 20, &text, &length, &err), &err);
-    REQUIRE(text != NULL && make_line(&points, repo, 1));
+    REQUIRE(text != NULL && points_line(&points, repo, 1));
     CHECK(remove_point(repo, points.made[0].uuid.text) == 0);
     CHECK(!fd_exists(marker) && all_restore(&points, repo, 1));
     /* One that is there all the same. */

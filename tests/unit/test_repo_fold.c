@@ -14,50 +14,6 @@ static struct scratch scratch;
 static const struct copy_options copying = {.threads = 2};
 static const struct repo_fold_options options = {.copy = &copying};
 
-static struct repo *
-new_repo(const char *name)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, REPO_CREATE, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
-/* One more point on `parent` (NULL: a full). */
-static bool
-push(struct points *points, const struct repo *repo, const char *parent)
-{
-    struct error err = ERROR_INIT;
-    struct uuid uuid;
-
-    uuid_new(&uuid);
-    if (points_make(points, repo, &uuid, parent, &err) < 0) {
-        printf("# %s\n", err.message);
-        return false;
-    }
-    points_note(points, &uuid);
-    points_change(points);
-    return true;
-}
-
-/* `count` points, each on the one before. */
-static bool
-make_line(struct points *points, const struct repo *repo, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const char *parent = points->count > 0
-                                 ? points->made[points->count - 1].uuid.text
-                                 : NULL;
-
-        if (!push(points, repo, parent))
-            return false;
-    }
-    return true;
-}
-
 static bool
 has_file(const struct repo *repo, const char *uuid, const char *suffix)
 {
@@ -146,14 +102,15 @@ any_part_of_a_line_folds_and_every_point_restores(void)
     for (size_t top = 1; top < 5; top++) {
         for (size_t below = 0; below < top; below++) {
             AUTO_FREE char *name = xasprintf("r%zu%zu", top, below);
-            AUTO_REPO struct repo *repo = new_repo(name);
+            AUTO_REPO struct repo *repo =
+                points_repo(&scratch, name, REPO_CREATE);
             struct points points;
             struct repo_folded folded = {.moved = 0};
             struct error err = ERROR_INIT;
 
             REQUIRE(repo != NULL);
             points_init(&points, 10 * top + below + 1);
-            REQUIRE(make_line(&points, repo, 5));
+            REQUIRE(points_line(&points, repo, 5));
             /* Dead ones go with the fold, living ones keep their files. */
             if (below < top - 1)
                 CHECK(remove_point(repo, points.made[top - 1].uuid.text));
@@ -176,14 +133,14 @@ any_part_of_a_line_folds_and_every_point_restores(void)
 static void
 a_folded_line_goes_on_and_folds_again(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("again");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "again", REPO_CREATE);
     struct points points;
     struct repo_folded folded;
     struct error err = ERROR_INIT;
 
     REQUIRE(repo != NULL);
     points_init(&points, 91);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     /* For ever incremental: the oldest goes, the next becomes the full. */
     for (size_t i = 0; i < 8; i++) {
         CHECK_OK(fold(repo, points.made[i + 1].uuid.text, NULL, &folded, &err),
@@ -191,7 +148,7 @@ a_folded_line_goes_on_and_folds_again(void)
         CHECK(remove_point(repo, points.made[i].uuid.text));
         CHECK(!has_file(repo, points.made[i].uuid.text, ".qcow2"));
         CHECK(!has_file(repo, points.made[i].uuid.text, ".idx"));
-        CHECK(push(&points, repo, points.made[i + 2].uuid.text));
+        CHECK(points_push(&points, repo, points.made[i + 2].uuid.text));
         CHECK(chain_length(repo, points.made[i + 3].uuid.text) == 3);
         if (i % 3 == 0)
             check_all(&points, repo, 3);
@@ -203,21 +160,23 @@ a_folded_line_goes_on_and_folds_again(void)
 static void
 lines_that_share_what_is_folded_go_on(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("branches");
+    AUTO_REPO struct repo *repo =
+        points_repo(&scratch, "branches", REPO_CREATE);
     struct points points;
     struct repo_folded folded;
     struct error err = ERROR_INIT;
 
     REQUIRE(repo != NULL);
     points_init(&points, 92);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     /* Another line from the second, and one from the third. */
     for (size_t from = 1; from < 3; from++) {
         for (size_t i = 0; i < POINTS_VOLUMES; i++)
             memcpy(points.disks[i], points.made[from].disks[i], POINTS_SIZE);
         points_change(&points);
-        REQUIRE(push(&points, repo, points.made[from].uuid.text));
-        REQUIRE(push(&points, repo, points.made[points.count - 1].uuid.text));
+        REQUIRE(points_push(&points, repo, points.made[from].uuid.text));
+        REQUIRE(points_push(&points, repo,
+                            points.made[points.count - 1].uuid.text));
     }
     CHECK_OK(fold(repo, points.made[2].uuid.text, NULL, &folded, &err), &err);
     CHECK(folded.points == 2 && folded.kept == 4);
@@ -232,14 +191,14 @@ lines_that_share_what_is_folded_go_on(void)
 static void
 qemu_reads_what_was_folded_and_what_rests_on_it(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("qemu");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "qemu", REPO_CREATE);
     struct points points;
     struct repo_folded folded;
     struct error err = ERROR_INIT;
 
     REQUIRE(repo != NULL);
     points_init(&points, 93);
-    REQUIRE(make_line(&points, repo, 4));
+    REQUIRE(points_line(&points, repo, 4));
     CHECK_OK(fold(repo, points.made[2].uuid.text, NULL, &folded, &err), &err);
     for (size_t i = 0; i < 4; i++) {
         AUTO_FREE char *path = xasprintf(
@@ -257,7 +216,7 @@ qemu_reads_what_was_folded_and_what_rests_on_it(void)
 static void
 a_reader_goes_on_with_what_it_has_open(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("reader");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "reader", REPO_CREATE);
     struct points points;
     struct repo_folded folded;
     struct error err = ERROR_INIT;
@@ -268,7 +227,7 @@ a_reader_goes_on_with_what_it_has_open(void)
 
     REQUIRE(repo != NULL);
     points_init(&points, 94);
-    REQUIRE(make_line(&points, repo, 4));
+    REQUIRE(points_line(&points, repo, 4));
     point = repo_read_point(repo, POINTS_VM, points.made[3].uuid.text, &err);
     REQUIRE(point != NULL);
     device = repo_open_volume(repo, point, &point->volumes[0], 0, &err);
@@ -290,13 +249,14 @@ a_reader_goes_on_with_what_it_has_open(void)
 static void
 a_pass_that_a_fold_overtakes_calls_nothing_damaged(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("overtaken");
+    AUTO_REPO struct repo *repo =
+        points_repo(&scratch, "overtaken", REPO_CREATE);
     struct points points;
     struct error err = ERROR_INIT;
 
     REQUIRE(repo != NULL);
     points_init(&points, 97);
-    REQUIRE(make_line(&points, repo, 5));
+    REQUIRE(points_line(&points, repo, 5));
     for (size_t i = 0; i < 2; i++)
         CHECK(remove_point(repo, points.made[i].uuid.text));
     for (size_t i = 2; i < 5; i++) {
@@ -316,7 +276,7 @@ a_pass_that_a_fold_overtakes_calls_nothing_damaged(void)
 static void
 damage_stays_damage_and_is_not_folded_when_asked(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("damaged");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "damaged", REPO_CREATE);
     AUTO_FREE char *path = NULL;
     const struct repo_fold_options proved = {.copy = &copying, .verify = true};
     AUTO_REPO_POINT struct repo_point *point = NULL;
@@ -330,11 +290,11 @@ damage_stays_damage_and_is_not_folded_when_asked(void)
     points_init(&points, 95);
     /* The second volume is plain: a flipped byte is a wrong byte. */
     memset(points.disks[1], 7, POINTS_SIZE);
-    REQUIRE(make_line(&points, repo, 2));
+    REQUIRE(points_line(&points, repo, 2));
     CHECK_OK(repo_fold(repo, POINTS_VM, points.made[1].uuid.text, NULL, &proved,
                        &folded, &err),
              &err);
-    REQUIRE(push(&points, repo, points.made[1].uuid.text));
+    REQUIRE(points_push(&points, repo, points.made[1].uuid.text));
     path =
         xasprintf("%s/backups/" POINTS_ACCOUNT "/%s/%s.qcow2", repo_path(repo),
                   points_volumes[1], points.made[1].uuid.text);
@@ -360,7 +320,7 @@ damage_stays_damage_and_is_not_folded_when_asked(void)
 static void
 what_cannot_be_folded_is_refused_by_name(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("refused");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "refused", REPO_CREATE);
     AUTO_REPO_POINT struct repo_point *parent = NULL;
     AUTO_REPO_POINT struct repo_point *next = NULL;
     AUTO_REPO_STAGE struct repo_stage *stage = NULL;
@@ -372,7 +332,7 @@ what_cannot_be_folded_is_refused_by_name(void)
 
     REQUIRE(repo != NULL);
     points_init(&points, 96);
-    REQUIRE(make_line(&points, repo, 2));
+    REQUIRE(points_line(&points, repo, 2));
     uuid_new(&other);
     CHECK(fold(repo, other.text, NULL, &folded, &err) < 0 &&
           err.code == ERROR_NOT_FOUND);
@@ -410,7 +370,7 @@ what_cannot_be_folded_is_refused_by_name(void)
 static void
 what_a_publishing_left_is_tidied_first(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("left");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "left", REPO_CREATE);
     struct points points;
     struct repo_folded folded;
     struct error err = ERROR_INIT;
@@ -419,12 +379,12 @@ what_a_publishing_left_is_tidied_first(void)
 
     REQUIRE(repo != NULL);
     points_init(&points, 95);
-    REQUIRE(make_line(&points, repo, 1));
+    REQUIRE(points_line(&points, repo, 1));
     fault_arm("fd.unlink", 0, FAULT_COUNT);
-    REQUIRE(push(&points, repo, points.made[0].uuid.text));
+    REQUIRE(points_push(&points, repo, points.made[0].uuid.text));
     passes = fault_passes();
     fault_arm("fd.unlink", passes, FAULT_FAIL);
-    REQUIRE(push(&points, repo, points.made[1].uuid.text));
+    REQUIRE(points_push(&points, repo, points.made[1].uuid.text));
     fault_disarm();
     marker = xasprintf("%s/points/" POINTS_VM "/%s.stage", repo_path(repo),
                        points.made[2].uuid.text);

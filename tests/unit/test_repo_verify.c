@@ -9,40 +9,6 @@
 
 static struct scratch scratch;
 
-static struct repo *
-new_repo(const char *name)
-{
-    AUTO_FREE char *path = scratch_file(&scratch, name);
-    struct error err = ERROR_INIT;
-    struct repo *repo = repo_open(path, REPO_CREATE, &err);
-
-    if (repo == NULL)
-        printf("# %s\n", err.message);
-    return repo;
-}
-
-/* `count` points, each an incremental of the one before. */
-static bool
-make_line(struct points *points, const struct repo *repo, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct error err = ERROR_INIT;
-        struct uuid uuid;
-        const char *parent = points->count > 0
-                                 ? points->made[points->count - 1].uuid.text
-                                 : NULL;
-
-        uuid_new(&uuid);
-        if (points_make(points, repo, &uuid, parent, &err) < 0) {
-            printf("# %s\n", err.message);
-            return false;
-        }
-        points_note(points, &uuid);
-        points_change(points);
-    }
-    return true;
-}
-
 static void
 flip_byte(const char *path, uint64_t offset)
 {
@@ -58,7 +24,7 @@ flip_byte(const char *path, uint64_t offset)
 static void
 a_flipped_bit_is_found_and_its_dependants_named(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("flip");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "flip", REPO_CREATE);
     AUTO_REPO_POINT struct repo_point *full = NULL;
     AUTO_REPO_POINT struct repo_point *top = NULL;
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
@@ -69,7 +35,7 @@ a_flipped_bit_is_found_and_its_dependants_named(void)
 
     points_init(&points, 6);
     memset(points.disks[1], 7, POINTS_SIZE);
-    REQUIRE(make_line(&points, repo, 2));
+    REQUIRE(points_line(&points, repo, 2));
     full = repo_read_point(repo, POINTS_VM, points.made[0].uuid.text, &err);
     top = repo_read_point(repo, POINTS_VM, points.made[1].uuid.text, &err);
     REQUIRE(full != NULL && top != NULL);
@@ -168,7 +134,7 @@ verify(const struct repo *repo, const struct points *points, size_t n,
 static void
 what_cannot_be_decompressed_is_found_and_the_rest_is_read(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("packed");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "packed", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     AUTO_FREE char *image = NULL;
     AUTO_FREE char *other = NULL;
@@ -200,7 +166,7 @@ what_cannot_be_decompressed_is_found_and_the_rest_is_read(void)
 static void
 points_with_newer_data_there_are_spared(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("spared");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "spared", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     AUTO_FREE char *image = NULL;
     struct points points;
@@ -226,7 +192,7 @@ points_with_newer_data_there_are_spared(void)
 static void
 a_missing_or_broken_file_is_named(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("missing");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "missing", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     AUTO_FREE char *image = NULL;
     AUTO_FREE char *away = NULL;
@@ -235,7 +201,7 @@ a_missing_or_broken_file_is_named(void)
     struct uuid uuid;
 
     points_init(&points, 7);
-    REQUIRE(make_line(&points, repo, 3));
+    REQUIRE(points_line(&points, repo, 3));
     image = file_of(repo, &points, 1, 0, ".qcow2");
     away = xasprintf("%s.away", image);
     CHECK(rename(image, away) == 0);
@@ -264,14 +230,14 @@ a_missing_or_broken_file_is_named(void)
 static void
 a_damaged_index_is_named_and_the_content_called_unproved(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("index");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "index", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     AUTO_FREE char *index = NULL;
     struct points points;
 
     points_init(&points, 9);
     memset(points.disks[0], 7, POINTS_SIZE);
-    REQUIRE(make_line(&points, repo, 2));
+    REQUIRE(points_line(&points, repo, 2));
     index = file_of(repo, &points, 0, 0, ".idx");
     flip_byte(index, 256 + 40); /* the lowest node, behind the header */
     REQUIRE(verify(repo, &points, 0, &verdict));
@@ -289,7 +255,7 @@ a_damaged_index_is_named_and_the_content_called_unproved(void)
 static void
 a_point_removed_meanwhile_has_no_verdict(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("removed");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "removed", REPO_CREATE);
     struct repo_removed removed;
     AUTO_REPO_POINT struct repo_point *point = NULL;
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
@@ -298,7 +264,7 @@ a_point_removed_meanwhile_has_no_verdict(void)
     struct points points;
 
     points_init(&points, 10);
-    REQUIRE(make_line(&points, repo, 1));
+    REQUIRE(points_line(&points, repo, 1));
     point = repo_read_point(repo, POINTS_VM, points.made[0].uuid.text, &err);
     REQUIRE(point != NULL);
     CHECK_OK(repo_remove_point(repo, POINTS_VM, points.made[0].uuid.text,
@@ -355,7 +321,7 @@ scrub_all(const struct repo *repo, uint64_t length,
 static void
 a_pass_reads_each_file_once(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("pass");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "pass", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     struct copy_progress sum = {.total = 0};
     struct copy_progress slices = {.total = 0};
@@ -366,7 +332,7 @@ a_pass_reads_each_file_once(void)
     points_init(&points, 41);
     for (size_t i = 0; i < POINTS_VOLUMES; i++)
         sample_fill_noise(&points.sample, points.disks[i], POINTS_SIZE);
-    REQUIRE(make_line(&points, repo, 8));
+    REQUIRE(points_line(&points, repo, 8));
     CHECK(scrub_all(repo, UINT64_MAX, &sum, &verdict) == 8 * POINTS_VOLUMES);
     CHECK(verdict.wrong_count == 0);
     /* The whole disks once, and what changed; not eight times all. */
@@ -387,7 +353,7 @@ a_pass_reads_each_file_once(void)
 static void
 a_pass_finds_what_a_verification_finds(void)
 {
-    AUTO_REPO struct repo *repo = new_repo("finds");
+    AUTO_REPO struct repo *repo = points_repo(&scratch, "finds", REPO_CREATE);
     AUTO_REPO_VERDICT struct repo_verdict verdict = REPO_VERDICT_INIT;
     AUTO_FREE char *image = NULL;
     AUTO_FREE char *index = NULL;
