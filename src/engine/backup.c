@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/events.h"
-#include "engine/inventory.h"
 #include "engine/operation.h"
 #include "engine/pins.h"
 #include "engine/reserve.h"
@@ -358,13 +357,11 @@ tidy(struct job *job, const struct error *why, struct error *err)
 static int
 create(struct job *job, struct state_backup *row, struct error *err)
 {
-    int64_t vm_id = job_number(job, "vm");
     struct error why = ERROR_INIT;
     int published;
 
-    if (inventory_adopt(job->engine, vm_id, &why) == 0 &&
-        converge_begin(job->engine, job, vm_id, &why) == 0 &&
-        decide(job, row, &why) == 0 && take(job, row, &why) == 0)
+    if (converge_adopt(job, &why) == 0 && decide(job, row, &why) == 0 &&
+        take(job, row, &why) == 0)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */

@@ -318,3 +318,13 @@ converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
         record_problem(engine, vm_id, NULL);
     return 0;
 }
+
+int
+converge_adopt(struct job *job, struct error *err)
+{
+    int64_t vm_id = job_number(job, "vm");
+
+    if (inventory_adopt(job->engine, vm_id, err) < 0)
+        return -1;
+    return converge_begin(job->engine, job, vm_id, err);
+}

@@ -63,4 +63,8 @@ int converge_is_unfinished(struct engine *engine, struct state_tx *tx,
 int converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
                    struct error *err) MUST_CHECK NONNULL(1, 4);
 
+/* What an operation on a machine's disks starts with: inventory_adopt() and
+ * converge_begin() of the job's machine. */
+int converge_adopt(struct job *job, struct error *err) MUST_CHECK NONNULL(1, 2);
+
 #endif

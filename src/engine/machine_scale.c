@@ -251,8 +251,7 @@ machine_run_scale(struct job *job, struct error *err)
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
 
-    if (inventory_adopt(engine, vm_id, err) < 0 ||
-        converge_begin(engine, job, vm_id, err) < 0 || scale(job, err) < 0) {
+    if (converge_adopt(job, err) < 0 || scale(job, err) < 0) {
         job_event(job, "VM.UPGRADE", "ERROR", err->message);
         return -1;
     }

@@ -12,7 +12,6 @@
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/events.h"
-#include "engine/inventory.h"
 #include "engine/operation.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
@@ -178,13 +177,10 @@ settle_one(struct engine *engine, int64_t id, const char *why,
 static int
 create(struct job *job, struct state_snapshot *row, struct error *err)
 {
-    int64_t vm_id = job_number(job, "vm");
     struct error why = ERROR_INIT;
     int published;
 
-    if (inventory_adopt(job->engine, vm_id, &why) == 0 &&
-        converge_begin(job->engine, job, vm_id, &why) == 0 &&
-        take(job, row, &why) == 0)
+    if (converge_adopt(job, &why) == 0 && take(job, row, &why) == 0)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */

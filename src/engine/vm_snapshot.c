@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/events.h"
-#include "engine/inventory.h"
 #include "engine/operation.h"
 #include "engine/pins.h"
 #include "engine/reserve.h"
@@ -177,8 +176,7 @@ vm_snapshot_run_create(struct job *job, struct error *err)
     AUTO_STATE(vm_snapshot) row = {0};
     AUTO_SHOT struct shot *shot = NULL;
 
-    if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
-        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+    if (converge_adopt(job, err) < 0 ||
         vm_snapshot_choose_storage(job, &shot, err) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_NOT_BEGUN, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);

@@ -13,7 +13,6 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "engine/converge.h"
-#include "engine/inventory.h"
 #include "engine/operation.h"
 #include "engine/tree.h"
 #include "engine/views.h"
@@ -313,9 +312,7 @@ run_attach(struct job *job, struct error *err)
 int
 volume_run_attach(struct job *job, struct error *err)
 {
-    if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
-        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
-        run_attach(job, err) < 0) {
+    if (converge_adopt(job, err) < 0 || run_attach(job, err) < 0) {
         job_event(job, "VOLUME.ATTACH", "ERROR", err->message);
         return -1;
     }
@@ -356,9 +353,7 @@ int
 volume_run_detach(struct job *job, struct error *err)
 {
     /* What was never taken over would be forgotten with the definition. */
-    if (inventory_adopt(job->engine, job_number(job, "vm"), err) < 0 ||
-        converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
-        detach(job, err) < 0) {
+    if (converge_adopt(job, err) < 0 || detach(job, err) < 0) {
         job_event(job, "VOLUME.DETACH", "ERROR", err->message);
         return -1;
     }
