@@ -306,10 +306,10 @@ finish_create(struct engine *engine, struct state_tx *tx,
                                     err);
 }
 
-static int
-undo_create(struct engine *engine, struct state_tx *tx,
-            const struct retop *retop, const struct error *why,
-            struct error *err)
+int
+vm_snapshot_undo(struct engine *engine, struct state_tx *tx,
+                 const struct retop *retop, const struct error *why,
+                 struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
 
@@ -322,7 +322,7 @@ undo_create(struct engine *engine, struct state_tx *tx,
 }
 
 const struct retop_owner retop_owner_vm_snapshot = {
-    .name = "VM snapshot", .finish = finish_create, .undo = undo_create};
+    .name = "VM snapshot", .finish = finish_create, .undo = vm_snapshot_undo};
 
 /* -- delete ---------------------------------------------------------------- */
 

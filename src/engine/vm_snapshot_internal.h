@@ -5,6 +5,7 @@
 #ifndef ENGINE_VM_SNAPSHOT_INTERNAL_H
 #define ENGINE_VM_SNAPSHOT_INTERNAL_H
 
+#include "engine/retop.h"
 #include "engine/shot.h"
 #include "engine/vm_snapshot.h"
 
@@ -17,6 +18,12 @@ int vm_snapshot_enter(struct job *job, enum vm_snapshot_event event,
  * machine nothing is changed: settling decides. */
 void vm_snapshot_fall(struct job *job, enum vm_snapshot_event event,
                       const struct error *why) NONNULL(1, 3);
+
+/* The owner's part of a switch that was undone, be it for a new snapshot or a
+ * revert: OPERATION_FAILED, with the reason. */
+int vm_snapshot_undo(struct engine *engine, struct state_tx *tx,
+                     const struct retop *retop, const struct error *why,
+                     struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 5);
 
 /* No snapshot of the machine is current any more; *ret_current was, or 0. */
 int vm_snapshot_clear_current(struct state_tx *tx, int64_t vm_id,

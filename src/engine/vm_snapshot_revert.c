@@ -205,20 +205,5 @@ finish_revert(struct engine *engine, struct state_tx *tx,
     return state_vm_snapshot_update(tx, &row, err);
 }
 
-static int
-undo_revert(struct engine *engine, struct state_tx *tx,
-            const struct retop *retop, const struct error *why,
-            struct error *err)
-{
-    AUTO_STATE(vm_snapshot) row = {0};
-
-    (void)engine;
-    if (state_vm_snapshot_get(tx, retop->owner, &row, err) < 0 ||
-        vm_snapshot_apply(&row, VM_SNAPSHOT_OPERATION_FAILED, err) < 0)
-        return -1;
-    state_set_text(&row.problem, why->message);
-    return state_vm_snapshot_update(tx, &row, err);
-}
-
 const struct retop_owner retop_owner_revert = {
-    .name = "revert", .finish = finish_revert, .undo = undo_revert};
+    .name = "revert", .finish = finish_revert, .undo = vm_snapshot_undo};
