@@ -186,6 +186,10 @@ keep_parts(const struct parts *parts, struct error *err)
 
 /* -- the moment ------------------------------------------------------------ */
 
+#define REMEDY                                                                 \
+    "try again, raise vmsnapshot.freeze.budget, or say quiescevm=false for a " \
+    "snapshot that is consistent as after a power cut"
+
 static int
 check_frozen(struct engine *engine, const struct shot *shot, struct error *err)
 {
@@ -194,7 +198,8 @@ check_frozen(struct engine *engine, const struct shot *shot, struct error *err)
     if (frozen != 0)
         return frozen < 0 ? -1 : 0;
     return error_set(err, ERROR_CONFLICT,
-                     "the guest of machine '%s' thawed by itself meanwhile",
+                     "the guest of machine '%s' thawed by itself before its "
+                     "snapshot was complete; " REMEDY,
                      shot->vm_name);
 }
 
@@ -210,8 +215,14 @@ take_frozen(struct engine *engine, const struct shot *shot,
     if (fault_here("shot.frozen"))
         return error_set_errno(err, errno, "after the freeze of '%s'",
                                shot->vm_name);
-    if (commit_parts(parts, deadline_ms, err) < 0 ||
-        check_frozen(engine, shot, err) < 0)
+    if (commit_parts(parts, deadline_ms, err) < 0) {
+        struct error why = *err;
+
+        return why.code != ERROR_TIMEOUT
+                   ? -1
+                   : error_set(err, why.code, "%s; " REMEDY, why.message);
+    }
+    if (check_frozen(engine, shot, err) < 0)
         return -1;
     if (fault_here("shot.committed"))
         return error_set_errno(err, errno, "after the snapshots of '%s'",
@@ -224,8 +235,8 @@ too_long(const struct shot *shot, int64_t took_ms, int64_t budget_ms,
          struct error *err)
 {
     return error_set(err, ERROR_TIMEOUT,
-                     "the guest of machine '%s' was to be frozen for %lld ms "
-                     "and may be for %lld (vmsnapshot.freeze.budget)",
+                     "the guest of machine '%s' was frozen for %lld ms, "
+                     "allowed are %lld ms; " REMEDY,
                      shot->vm_name, (long long)took_ms, (long long)budget_ms);
 }
 
@@ -237,6 +248,7 @@ commit_frozen(struct engine *engine, const struct shot *shot,
     struct error why = ERROR_INIT;
     int64_t start;
     int64_t took;
+    bool acted;
     int result;
 
     if (engine->libvirt_uri != NULL &&
@@ -255,10 +267,15 @@ commit_frozen(struct engine *engine, const struct shot *shot,
     took = clock_monotonic_ms() - start;
     log_info("guest-was-frozen", "vm=%s ms=%lld disks=%zu", shot->vm_name,
              (long long)took, shot->count);
-    if (thaw_guard_stop(&guard) && result == 0)
-        return too_long(shot, took, budget_ms, err);
+    acted = thaw_guard_stop(&guard);
     if (result == 0 && took > budget_ms)
         return too_long(shot, took, budget_ms, err);
+    if (result == 0 && acted)
+        return error_set(err, ERROR_TIMEOUT,
+                         "the thaw watchdog of machine '%s' acted, or ended, "
+                         "while the guest was frozen for %lld ms, allowed are "
+                         "%lld ms; " REMEDY,
+                         shot->vm_name, (long long)took, (long long)budget_ms);
     if (result == 0 && fault_here("shot.thawed"))
         return error_set_errno(err, errno, "after the thaw of '%s'",
                                shot->vm_name);

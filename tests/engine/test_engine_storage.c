@@ -356,7 +356,10 @@ one_that_thawed_by_itself_has_no_snapshot(void)
 {
     begin(2, true);
     storage_file_set_cloner(rig->storage, thaws_meanwhile);
-    fails_and_leaves_nothing("thawed by itself");
+    fails_and_leaves_nothing("thawed by itself before its snapshot was "
+                             "complete; try again, raise "
+                             "vmsnapshot.freeze.budget, or say "
+                             "quiescevm=false");
 }
 
 static void
@@ -365,7 +368,32 @@ the_budget_is_kept(void)
     begin(2, true);
     rig_setting(rig, "vmsnapshot.freeze.budget", "100");
     storage_file_set_cloner(rig->storage, takes_long);
-    fails_and_leaves_nothing("disk 'vdb': there was no time left");
+    fails_and_leaves_nothing("disk 'vdb': there was no time left for its "
+                             "snapshot; try again, raise "
+                             "vmsnapshot.freeze.budget");
+}
+
+static int clones;
+
+/* Within the budget of a second until the last disk. */
+static int
+last_takes_long(int from, int to)
+{
+    if (++clones == 2)
+        (void)poll(NULL, 0, 1100);
+    return copy_file(from, to);
+}
+
+static void
+one_that_was_frozen_too_long_says_how_long(void)
+{
+    begin(2, true);
+    clones = 0;
+    rig_setting(rig, "vmsnapshot.freeze.budget", "1000");
+    storage_file_set_cloner(rig->storage, last_takes_long);
+    fails_and_leaves_nothing(" ms, allowed are 1000 ms; try again, raise "
+                             "vmsnapshot.freeze.budget, or say "
+                             "quiescevm=false");
 }
 
 static void
@@ -652,6 +680,7 @@ main(void)
     RUN(the_reserve_counts_for_every_disk);
     RUN(one_that_thawed_by_itself_has_no_snapshot);
     RUN(the_budget_is_kept);
+    RUN(one_that_was_frozen_too_long_says_how_long);
     RUN(one_disk_of_two_that_fails_is_named);
     RUN(an_agent_that_does_not_freeze_is_told_of);
     RUN(a_stopped_machine_stays_so_meanwhile);
