@@ -17,7 +17,9 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/lock.h"
 #include "base/memory.h"
+#include "base/vec.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,6 +36,39 @@
 #define END_MS 5000
 
 extern char **environ;
+
+/* -- those that were left alone ---------------------------------------------
+ */
+
+/* Our children; each is collected once it has ended. */
+static struct lock lock = LOCK_INIT; /* a leaf of docs/internals/locking.md */
+/* Under lock; one for each guest that did not thaw, for two minutes each. */
+static struct VEC(pid_t) left = VEC_INIT;
+
+static void reap_locked(void) REQUIRES(lock);
+
+static void
+reap_locked(void)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < left.count; i++) {
+        /* -1: somebody else has collected it. */
+        if (waitpid(left.items[i], NULL, WNOHANG) == 0)
+            left.items[kept++] = left.items[i];
+    }
+    left.count = kept;
+}
+
+static void
+reap(void)
+{
+    lock_take(&lock);
+    reap_locked();
+    lock_give(&lock);
+}
+
+/* -- a process ------------------------------------------------------------- */
 
 /* Start argv with `fd` as its standard input and signals as at login. */
 static int
@@ -158,6 +193,7 @@ thaw_guard_start(struct thaw_guard *guard, const char *program, const char *uri,
     struct error ignored = ERROR_INIT;
 
     *guard = (struct thaw_guard)THAW_GUARD_INIT;
+    reap();
     if (getenv("INVOCATION_ID") != NULL &&
         access("/run/systemd/system", F_OK) == 0 &&
         start(guard, argv, &ignored) == 0)
@@ -178,6 +214,7 @@ thaw_guard_stop(struct thaw_guard *guard)
     status = collect(guard->pid);
     (void)close(guard->fd);
     *guard = (struct thaw_guard)THAW_GUARD_INIT;
+    reap();
     return !WIFEXITED(status) || WEXITSTATUS(status) != THAW_GUARD_UNUSED;
 }
 
@@ -187,5 +224,9 @@ thaw_guard_leave(struct thaw_guard *guard)
     if (guard->pid == 0)
         return;
     (void)close(guard->fd);
+    lock_take(&lock);
+    reap_locked();
+    vec_push(&left, guard->pid);
+    lock_give(&lock);
     *guard = (struct thaw_guard)THAW_GUARD_INIT;
 }

@@ -64,7 +64,8 @@ int thaw_guard_start(struct thaw_guard *guard, const char *program,
 bool thaw_guard_stop(struct thaw_guard *guard) NONNULL(1);
 
 /* The guest could not be thawed: leave it to the guard, which goes on trying
- * for two minutes; it is not waited for. */
+ * for two minutes; it is not waited for, but collected by a later call of
+ * these functions once it has ended. */
 void thaw_guard_leave(struct thaw_guard *guard) NONNULL(1);
 
 #endif

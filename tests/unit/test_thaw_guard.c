@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "engine/thaw_guard.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -107,6 +108,29 @@ a_guard_notices_that_we_died(void)
     CHECK(fd_exists(path));
 }
 
+/* The end of our side is what it waits for: then it acts and ends. */
+static void
+one_that_was_left_is_no_zombie_for_ever(void)
+{
+    AUTO_FREE char *path = scratch_file(&scratch, "left");
+    struct thaw_guard guard;
+    siginfo_t about = {0};
+    pid_t pid;
+
+    CHECK_OK(thaw_guard_start(&guard, NULL, path, "a-uuid", 1234, &err), &err);
+    pid = guard.pid;
+    thaw_guard_leave(&guard);
+    CHECK(guard.pid == 0);
+    thaw_guard_leave(&guard);
+    CHECK(waitid(P_PID, (id_t)pid, &about, WEXITED | WNOWAIT) == 0);
+    CHECK(fd_exists(path));
+    CHECK_OK(thaw_guard_start(&guard, NULL, "calm", "a-uuid", 1234, &err),
+             &err);
+    CHECK(kill(pid, 0) == -1 && errno == ESRCH);
+    CHECK(!thaw_guard_stop(&guard));
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -117,6 +141,7 @@ main(int argc, char **argv)
     RUN(a_guard_that_acted_says_so);
     RUN(a_guard_that_was_killed_counts_as_one_that_acted);
     RUN(without_a_ready_guard_there_is_none);
+    RUN(one_that_was_left_is_no_zombie_for_ever);
     RUN(a_guard_notices_that_we_died);
     scratch_leave(&scratch);
     return check_done();
