@@ -43,6 +43,7 @@ struct reaper {
     int status;           /* of its last end */
     bool keep;
     bool ending;
+    bool wanted;         /* to be started as soon as it has ended */
     int64_t deadline_ms; /* once ending */
 };
 
@@ -166,15 +167,19 @@ take_signal(struct reaper *reaper)
             (void)kill(reaper->child, SIGHUP);
         break;
     case SIGUSR1:
-        /* Of two pending signals the lower number comes first: its death may
-           not have been told yet. */
+        /* Its death may not have been told yet: of two pending signals the
+           lower number comes first, and a process that looks dead can be
+           waited for only when its last thread is gone. */
+        reaper->wanted = true;
         collect(reaper);
-        if (reaper->child == 0 && !reaper->ending)
-            start(reaper);
         break;
     default:
         begin_end(reaper);
         break;
+    }
+    if (reaper->wanted && reaper->child == 0 && !reaper->ending) {
+        reaper->wanted = false;
+        start(reaper);
     }
 }
 
