@@ -132,10 +132,18 @@ struct qcow2_writer_run {
 /* An append of one batch fills each stream's stage at most once. */
 #define QCOW2_WRITER_SPARES 2u
 
+/* How zstd looks for matches: as the level says, or with less effort. */
+enum qcow2_writer_gear {
+    QCOW2_WRITER_USUAL,
+    QCOW2_WRITER_DENSE,
+    QCOW2_WRITER_GEARS
+};
+
 struct qcow2_writer_batch {
-    struct qcow2_writer *writer; /* borrowed */
-    ZSTD_CCtx *zstd;             /* owned, or NULL */
-    z_stream *zlib;              /* owned, or NULL */
+    struct qcow2_writer *writer;         /* borrowed */
+    ZSTD_CCtx *zstd[QCOW2_WRITER_GEARS]; /* owned, or NULL */
+    bool dense;     /* the last cluster of this batch kept half its length */
+    z_stream *zlib; /* owned, or NULL */
     struct qcow2_writer_item *items;
     size_t item_count;
     size_t encoded;  /* bytes of guest data since the last append */
