@@ -318,6 +318,8 @@ request_job_cancel(struct engine *engine, const struct caller *caller,
     if (state_job_update(tx, &row, err) < 0 || state_commit(tx, err) < 0)
         return -1;
     job_queue_cancel(engine->queue, job);
+    if (row.status == 3)
+        job_queue_tell_ended(engine->queue, job);
     /* What a job that never ran was to make does not stay behind. */
     return row.status == 3 ? settle_rows_of(engine, &row, err) : 0;
 }

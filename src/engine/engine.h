@@ -116,6 +116,24 @@ int engine_examine_disks(struct engine *engine,
                          struct engine_findings *ret_list, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
+/* A job has ended, and its row says so. */
+typedef void engine_job_ended(void *context, const char *job_uuid);
+
+/**
+ * engine_watch_jobs(engine, ended, context):
+ * Tell `ended` of the end of every job from now on.
+ *
+ * Threads:    `ended` is called by any thread, one call at a time; it is short
+ *             and does not call the engine.
+ */
+void engine_watch_jobs(struct engine *engine, engine_job_ended *ended,
+                       void *context) NONNULL(1, 2, 3);
+
+/* Tell who watches with this context no more; nor is it being told once this
+ * has returned. */
+void engine_unwatch_jobs(struct engine *engine, const void *context)
+    NONNULL(1, 2);
+
 /* A setting was changed: what is planned by it is planned anew. */
 void engine_settings_changed(struct engine *engine) NONNULL(1);
 

@@ -22,6 +22,11 @@
 
 #define PROGRESS_INTERVAL_MS 1000
 
+struct watcher {
+    engine_job_ended *ended;
+    void *context; /* borrowed */
+};
+
 struct job_queue {
     struct engine *engine; /* borrowed */
     struct lock lock;
@@ -31,6 +36,8 @@ struct job_queue {
                                      as started, with the reply lost */
     bool stopping;                /* under lock */
     uint64_t generation;          /* under lock; counts job_wake() */
+    struct lock watch_lock;       /* held while watchers are called */
+    struct VEC(struct watcher) watchers; /* under watch_lock */
     unsigned worker_count;
     unsigned started;
     pthread_t *workers; /* owned */
@@ -356,6 +363,7 @@ job_queue_new(struct engine *engine, unsigned workers)
     queue->engine = engine;
     lock_init(&queue->lock);
     signal_init(&queue->changed);
+    lock_init(&queue->watch_lock);
     queue->worker_count = workers > 0 ? workers : 4;
     queue->workers = xcalloc(queue->worker_count, sizeof(*queue->workers));
     return queue;
@@ -419,10 +427,47 @@ job_queue_free(struct job_queue *queue)
     job_queue_stop(queue);
     vec_release(&queue->running);
     vec_release(&queue->doubtful);
+    vec_release(&queue->watchers);
+    lock_release(&queue->watch_lock);
     signal_release(&queue->changed);
     lock_release(&queue->lock);
     free(queue->workers);
     free(queue);
+}
+
+void
+engine_watch_jobs(struct engine *engine, engine_job_ended *ended, void *context)
+{
+    struct job_queue *queue = engine->queue;
+
+    lock_take(&queue->watch_lock);
+    vec_push(&queue->watchers,
+             ((struct watcher){.ended = ended, .context = context}));
+    lock_give(&queue->watch_lock);
+}
+
+void
+engine_unwatch_jobs(struct engine *engine, const void *context)
+{
+    struct job_queue *queue = engine->queue;
+
+    lock_take(&queue->watch_lock);
+    for (size_t i = queue->watchers.count; i-- > 0;) {
+        if (queue->watchers.items[i].context == context)
+            queue->watchers.items[i] =
+                queue->watchers.items[--queue->watchers.count];
+    }
+    lock_give(&queue->watch_lock);
+}
+
+void
+job_queue_tell_ended(struct job_queue *queue, const char *job_uuid)
+{
+    lock_take(&queue->watch_lock);
+    for (size_t i = 0; i < queue->watchers.count; i++)
+        queue->watchers.items[i].ended(queue->watchers.items[i].context,
+                                       job_uuid);
+    lock_give(&queue->watch_lock);
 }
 
 bool

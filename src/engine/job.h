@@ -9,7 +9,8 @@
  * running when the process died is failed at the next start, after its
  * machine was settled; one that had not started runs then.
  *
- * Lock order: job_queue.lock is a leaf; nothing is called with it held.
+ * Lock order: job_queue.lock is a leaf; nothing is called with it held.  With
+ * job_queue.watch_lock who watches for jobs' ends is called, and nothing else.
  */
 #ifndef ENGINE_JOB_H
 #define ENGINE_JOB_H
@@ -114,6 +115,11 @@ void job_queue_free(struct job_queue *queue);
 
 /* Ask a running job to end.  Its row says so already. */
 void job_queue_cancel(struct job_queue *queue, const char *job_uuid)
+    NONNULL(1, 2);
+
+/* Tell who watches (engine_watch_jobs()) that the job has ended; its row says
+ * so already. */
+void job_queue_tell_ended(struct job_queue *queue, const char *job_uuid)
     NONNULL(1, 2);
 
 /* Fail the jobs that were running when the process died. */

@@ -160,6 +160,7 @@ record_end(struct job *job, int status, const struct error *why)
             return; /* failed at the next start */
         error_clear(&err);
     }
+    job_queue_tell_ended(job->engine->queue, job->row.uuid);
 }
 
 void

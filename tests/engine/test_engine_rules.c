@@ -46,6 +46,62 @@ a_cancelled_request_blocks_nothing(void)
     rig_free(rig);
 }
 
+struct seen {
+    struct rig *rig;
+    char job[UUID_TEXT_SIZE];
+    int64_t status; /* its row's, when we were told */
+    size_t count;
+};
+
+static void
+see_ended(void *context, const char *job)
+{
+    struct seen *seen = context;
+    const struct state_where where[] = {STATE_TEXT("uuid", job)};
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(seen->rig->state, &err);
+    AUTO_STATE(job) row = {0};
+
+    CHECK(tx != NULL && state_job_find(tx, where, 1, &row, &err) > 0);
+    (void)snprintf(seen->job, sizeof(seen->job), "%s", job);
+    seen->status = row.status;
+    seen->count++;
+}
+
+static void
+who_watches_jobs_is_told_of_ends_that_are_recorded(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    struct seen seen = {.rig = rig};
+    const struct request_vm_snapshot args = {.vm = RIG_VM, .name = "one"};
+    struct error err = ERROR_INIT;
+    struct ticket ticket;
+
+    engine_watch_jobs(rig->engine, see_ended, &seen);
+    CHECK_OK(request_vm_snapshot_create(rig->engine, &rig->caller, &args,
+                                        &ticket, &err),
+             &err);
+    CHECK(seen.count == 0);
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    CHECK(seen.count == 1 && seen.status == 1);
+    CHECK_TEXT(seen.job, ticket.job);
+    CHECK_OK(
+        request_vm_settle(rig->engine, &rig->caller, rig->vm, &ticket, &err),
+        &err);
+    CHECK_OK(request_job_cancel(rig->engine, &rig->caller, ticket.job, &err),
+             &err);
+    CHECK(seen.count == 2 && seen.status == 3);
+    CHECK_TEXT(seen.job, ticket.job);
+    engine_unwatch_jobs(rig->engine, &seen);
+    CHECK_OK(
+        request_vm_settle(rig->engine, &rig->caller, rig->vm, &ticket, &err),
+        &err);
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    CHECK(seen.count == 2);
+    rig_free(rig);
+}
+
 /* The commit by which a job is taken came through, its reply did not. */
 static void
 a_job_that_was_taken_in_doubt_is_taken_again(void)
@@ -545,6 +601,7 @@ int
 main(void)
 {
     RUN(a_cancelled_request_blocks_nothing);
+    RUN(who_watches_jobs_is_told_of_ends_that_are_recorded);
     RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);

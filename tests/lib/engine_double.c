@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine_double.h"
 
+#include "base/lock.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
@@ -11,6 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct watcher {
+    engine_job_ended *ended;
+    void *context;
+};
+
 struct engine {
     struct state *state;
     struct hv *hv;
@@ -19,6 +25,8 @@ struct engine {
     struct error armed;
     char answer[UUID_TEXT_SIZE];
     bool looks;
+    struct lock lock;
+    struct VEC(struct watcher) watchers; /* under lock */
 };
 
 struct engine *
@@ -29,6 +37,7 @@ engine_double_new(struct state *state, struct hv *hv)
     engine->state = state;
     engine->hv = hv;
     strbuf_init(&engine->last, STRBUF_MAX_DEFAULT);
+    lock_init(&engine->lock);
     return engine;
 }
 
@@ -39,6 +48,8 @@ engine_free(struct engine *engine)
         return;
     strbuf_release(&engine->last);
     free(engine->taken);
+    vec_release(&engine->watchers);
+    lock_release(&engine->lock);
     free(engine);
 }
 
@@ -79,6 +90,39 @@ struct hv *
 engine_hv(struct engine *engine)
 {
     return engine->hv;
+}
+
+/* -- jobs ---------------------------------------------------------------- */
+
+void
+engine_watch_jobs(struct engine *engine, engine_job_ended *ended, void *context)
+{
+    lock_take(&engine->lock);
+    vec_push(&engine->watchers,
+             ((struct watcher){.ended = ended, .context = context}));
+    lock_give(&engine->lock);
+}
+
+void
+engine_unwatch_jobs(struct engine *engine, const void *context)
+{
+    lock_take(&engine->lock);
+    for (size_t i = engine->watchers.count; i-- > 0;) {
+        if (engine->watchers.items[i].context == context)
+            engine->watchers.items[i] =
+                engine->watchers.items[--engine->watchers.count];
+    }
+    lock_give(&engine->lock);
+}
+
+void
+engine_double_end_job(struct engine *engine, const char *uuid)
+{
+    lock_take(&engine->lock);
+    for (size_t i = 0; i < engine->watchers.count; i++)
+        engine->watchers.items[i].ended(engine->watchers.items[i].context,
+                                        uuid);
+    lock_give(&engine->lock);
 }
 
 /* -- writing down -------------------------------------------------------- */

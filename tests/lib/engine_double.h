@@ -31,6 +31,9 @@ void engine_double_fail(struct engine *engine, enum error_code code,
  * where it would. */
 void engine_double_look(struct engine *engine);
 
+/* Tell who watches that the job has ended; its row is the test's to write. */
+void engine_double_end_job(struct engine *engine, const char *uuid);
+
 /* What native_offering_create answers with. */
 void engine_double_answer(struct engine *engine, const char *uuid);
 
