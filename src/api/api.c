@@ -80,6 +80,18 @@ api_is_healthy(struct api *api)
     return tx != NULL && state_zone_count(tx, STATE_ALL, &count, &err) == 0;
 }
 
+void
+api_watch_jobs(struct api *api, engine_job_ended *ended, void *context)
+{
+    engine_watch_jobs(api->engine, ended, context);
+}
+
+void
+api_unwatch_jobs(struct api *api, const void *context)
+{
+    engine_unwatch_jobs(api->engine, context);
+}
+
 /* -- answers ------------------------------------------------------------- */
 
 struct exchange {
@@ -117,6 +129,19 @@ answer(struct exchange *exchange, int status, json_t *body)
     set_content_type(exchange);
     exchange->out->length = text.length;
     exchange->out->body = strbuf_take(&text);
+}
+
+static void
+answer_or_hold(struct exchange *exchange, json_t *body)
+{
+    const struct call *call = &exchange->call;
+
+    if (call->hold_ms == 0) {
+        answer(exchange, 200, body);
+        return;
+    }
+    exchange->out->hold_ms = call->hold_ms;
+    memcpy(exchange->out->hold_job, call->hold_job, sizeof(call->hold_job));
 }
 
 static void
@@ -299,14 +324,15 @@ api_handle(struct api *api, const struct api_request *request,
                  .engine = api->engine,
                  .params = &exchange.params,
                  .session_cookie = request->session_cookie,
-                 .is_post = request->is_post},
+                 .is_post = request->is_post,
+                 .may_hold = request->may_hold},
     };
     AUTO_JSON json_t *body = object_new();
     struct error err = ERROR_INIT;
 
     *ret_reply = (struct api_reply){.status = 0};
     if (execute(&exchange, body, &err) == 0)
-        answer(&exchange, 200, body);
+        answer_or_hold(&exchange, body);
     else if (exchange.call.status != 0)
         answer_status(&exchange, exchange.call.status, ERROR_UNSUPPORTED,
                       err.message);

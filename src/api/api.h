@@ -11,6 +11,7 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "base/uuid.h"
 #include "engine/engine.h"
 
 #include <stdbool.h>
@@ -43,6 +44,7 @@ struct api_request {
     const char *session_key_cookie; /* sessionkey, or NULL */
     bool is_trusted_peer; /* the kernel says that it is an administrator */
     const char *remote;   /* who, for the log */
+    bool may_hold;        /* the reply may be held back, see api_reply */
 };
 
 #define API_COOKIE_MAX 160
@@ -56,6 +58,10 @@ struct api_reply {
     size_t length;
     char description[API_DESCRIPTION_MAX]; /* X-Description; "" for none */
     char cookies[2][API_COOKIE_MAX];       /* Set-Cookie; "" for none */
+    /* Not 0: there is no answer yet.  Ask again, without may_hold, when the
+     * job has ended or after so many milliseconds. */
+    int64_t hold_ms;
+    char hold_job[UUID_TEXT_SIZE];
 };
 void api_reply_release(struct api_reply *reply) NONNULL(1);
 
@@ -68,6 +74,12 @@ void api_reply_release(struct api_reply *reply) NONNULL(1);
  */
 void api_handle(struct api *api, const struct api_request *request,
                 struct api_reply *ret_reply) NONNULL(1, 2, 3);
+
+/* As engine_watch_jobs() and engine_unwatch_jobs(), for those that hold
+ * replies back. */
+void api_watch_jobs(struct api *api, engine_job_ended *ended, void *context)
+    NONNULL(1, 2, 3);
+void api_unwatch_jobs(struct api *api, const void *context) NONNULL(1, 2);
 
 /* True when the database can be read: what /healthz says. */
 bool api_is_healthy(struct api *api) NONNULL(1);

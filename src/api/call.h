@@ -16,6 +16,7 @@
 #include "api/sessions.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#include "base/uuid.h"
 #include "engine/access.h"
 #include "engine/engine.h"
 #include "state/state.h"
@@ -53,6 +54,10 @@ struct call {
     const char *session_cookie; /* borrowed; or NULL */
     struct session session;     /* id "": none was begun */
     bool has_ended_session;
+
+    bool may_hold;                 /* the answer may be put off */
+    int64_t hold_ms;               /* what the handler wants; 0: answer */
+    char hold_job[UUID_TEXT_SIZE]; /* until this job has ended */
 };
 
 /**

@@ -13,7 +13,11 @@
 #include "api/resources.h"
 #include "engine/requests.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* Well below what clients and proxies wait for an answer. */
+#define HOLD_MAX_MS INT64_C(20000)
 
 enum status { RUNNING = 0, DONE = 1, CANCELLED = 3 };
 
@@ -246,6 +250,13 @@ set_job(struct refs *refs, json_t *object, const struct state_job *job)
 
 /* -- commands ------------------------------------------------------------ */
 
+/* How long the caller wants to wait for the job's end. */
+static int64_t
+hold_ms(const struct call *call)
+{
+    return MIN(MAX(call_number(call, "waitms", 0), INT64_C(0)), HOLD_MAX_MS);
+}
+
 int
 jobs_query(struct call *call, json_t *body, struct error *err)
 {
@@ -256,6 +267,11 @@ jobs_query(struct call *call, json_t *body, struct error *err)
         find_required(call, "jobid", find_job, &id, err) < 0 ||
         state_job_get(call_tx(call), id, &job, err) < 0)
         return -1;
+    if (job.status == RUNNING && call->may_hold && hold_ms(call) > 0) {
+        call->hold_ms = hold_ms(call);
+        (void)snprintf(call->hold_job, sizeof(call->hold_job), "%s", job.uuid);
+        return 0;
+    }
     set_job(call->refs, body, &job);
     return 0;
 }

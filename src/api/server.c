@@ -11,15 +11,23 @@
  * the pool's threads: every synchronous command is short, and what may hang is
  * asked through probe.h.
  *
+ * A reply that waits for a job's end (held.h) is a suspended connection: MHD
+ * does not look at it until it is resumed, and then asks the handler again.
+ * That its client has gone is not seen meanwhile, so that each is held for a
+ * bounded time, and fewer of them than any thread has connections: all of
+ * them leave room for others.
+ *
  * Stopping is in this order: new connections are not accepted, new requests
- * on open ones are told 503, those that are being answered are waited for, MHD
- * is stopped, which drops what was received in part.
+ * on open ones are told 503, replies that are held back are given, those that
+ * are being answered are waited for, MHD is stopped, which drops what was
+ * received in part.
  *
  * TLS will be one more kind of listener, with MHD_USE_TLS and its keys; it is
  * only start_listener() that knows how MHD is started.
  */
 #include "api/server.h"
 
+#include "api/held.h"
 #include "api/listen.h"
 #include "base/clock.h"
 #include "base/lock.h"
@@ -37,6 +45,7 @@
 
 #define THREADS 4
 #define CONNECTIONS_MAX 256
+#define HELD_MAX 48 /* less than CONNECTIONS_MAX / THREADS */
 #define IDLE_SECONDS 30
 /* For each connection: the request line, the headers and our reply's ones. */
 #define MEMORY_MAX ((size_t)64 << 10)
@@ -50,7 +59,8 @@ struct listener {
 };
 
 struct server {
-    struct api *api; /* borrowed */
+    struct api *api;   /* borrowed */
+    struct held *held; /* owned */
     struct listener tcp;
     struct listener local;
     uint16_t port;
@@ -67,6 +77,7 @@ struct exchange {
     struct strbuf body;
     bool is_started;   /* the headers were seen */
     bool is_under_way; /* it is being answered; counted by the server */
+    bool was_held;     /* it has waited, or cannot: it is answered as it is */
 };
 
 /* -- life of an exchange ------------------------------------------------- */
@@ -131,10 +142,12 @@ begin_exchange(void *context, const char *uri,
     return exchange;
 }
 
-/* From now on the server waits for it when it stops. */
+/* From now on the server waits for it when it stops; once for each. */
 static void
 count_exchange(struct server *server, struct exchange *exchange)
 {
+    if (exchange->is_under_way)
+        return; /* it was held back */
     exchange->is_under_way = true;
     lock_take(&server->lock);
     server->under_way++;
@@ -274,9 +287,40 @@ look_at_peer(struct listener *listener, struct MHD_Connection *connection,
     return trusted;
 }
 
+/* Ask until there is an answer, or none is to be given yet: then true. */
+static bool
+ask_api(struct server *server, struct MHD_Connection *connection,
+        struct exchange *exchange, struct api_request *request,
+        struct api_reply *ret_reply)
+{
+    for (;;) {
+        uint64_t mark = held_mark(server->held);
+        struct held_reply held = {.context = connection};
+
+        request->may_hold = !exchange->was_held;
+        api_handle(server->api, request, ret_reply);
+        if (ret_reply->hold_ms == 0)
+            return false;
+        held.hold_ms = ret_reply->hold_ms;
+        memcpy(held.job, ret_reply->hold_job, sizeof(held.job));
+        api_reply_release(ret_reply);
+        /* Once it is kept, another thread may resume it. */
+        exchange->was_held = true;
+        switch (held_add(server->held, &held, mark)) {
+        case HELD_KEPT:
+            return true;
+        case HELD_MISSED:
+            exchange->was_held = false;
+            break;
+        case HELD_FULL:
+            break;
+        }
+    }
+}
+
 static enum MHD_Result
 handle_api(struct listener *listener, struct MHD_Connection *connection,
-           const char *method, const struct exchange *exchange)
+           const char *method, struct exchange *exchange)
 {
     const char *mark = strchr(exchange->uri, '?');
     const char *query = mark != NULL ? mark + 1 : "";
@@ -297,7 +341,8 @@ handle_api(struct listener *listener, struct MHD_Connection *connection,
     struct api_reply reply;
     enum MHD_Result result;
 
-    api_handle(listener->server->api, &request, &reply);
+    if (ask_api(listener->server, connection, exchange, &request, &reply))
+        return MHD_YES; /* it is asked again when the connection is resumed */
     result = send_api(connection, &reply);
     api_reply_release(&reply);
     return result;
@@ -410,11 +455,13 @@ start_listener(struct listener *listener, int *fd, unsigned threads,
                struct error *err)
 {
     listener->daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL,
-        NULL, handle, listener, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-        MHD_OPTION_LISTEN_SOCKET, *fd, MHD_OPTION_THREAD_POOL_SIZE,
-        threads != 0 ? threads : THREADS, MHD_OPTION_CONNECTION_LIMIT,
-        CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
+        MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+            MHD_USE_ERROR_LOG,
+        0, NULL, NULL, handle, listener, MHD_OPTION_EXTERNAL_LOGGER,
+        log_library, NULL, MHD_OPTION_LISTEN_SOCKET, *fd,
+        MHD_OPTION_THREAD_POOL_SIZE, threads != 0 ? threads : THREADS,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_MAX,
         MHD_OPTION_URI_LOG_CALLBACK, begin_exchange, listener,
         MHD_OPTION_NOTIFY_COMPLETED, end_exchange, listener,
@@ -468,6 +515,40 @@ start_local(struct server *server, const struct server_config *config,
     return 0;
 }
 
+static void
+suspend_connection(void *connection)
+{
+    MHD_suspend_connection(connection);
+}
+
+static void
+resume_connection(void *connection)
+{
+    MHD_resume_connection(connection);
+}
+
+static void
+see_job_ended(void *context, const char *job)
+{
+    struct server *server = context;
+
+    held_wake(server->held, job);
+}
+
+/* What holds replies back, before anybody can be answered. */
+static int
+start_holding(struct server *server, struct error *err)
+{
+    static const struct held_calls calls = {.suspend = suspend_connection,
+                                            .resume = resume_connection};
+
+    server->held = held_new(HELD_MAX, &calls, err);
+    if (server->held == NULL)
+        return -1;
+    api_watch_jobs(server->api, see_job_ended, server);
+    return 0;
+}
+
 struct server *
 server_start(struct api *api, const struct server_config *config,
              struct error *err)
@@ -477,7 +558,8 @@ server_start(struct api *api, const struct server_config *config,
     server->api = api;
     lock_init(&server->lock);
     signal_init(&server->quiet);
-    if (start_local(server, config, err) < 0 ||
+    if (start_holding(server, err) < 0 ||
+        start_local(server, config, err) < 0 ||
         start_tcp(server, config, err) < 0) {
         server_stop(server);
         return NULL;
@@ -525,6 +607,8 @@ server_stop(struct server *server)
     lock_give(&server->lock);
     quiesce(&server->tcp);
     quiesce(&server->local);
+    if (server->held != NULL)
+        held_stop(server->held);
     lock_take(&server->lock);
     wait_quiet_locked(server);
     lock_give(&server->lock);
@@ -534,6 +618,8 @@ server_stop(struct server *server)
         MHD_stop_daemon(server->local.daemon);
     if (server->socket != NULL)
         (void)unlink(server->socket); /* the next start would replace it */
+    api_unwatch_jobs(server->api, server);
+    held_free(server->held);
     free(server->socket);
     signal_release(&server->quiet);
     lock_release(&server->lock);

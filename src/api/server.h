@@ -41,7 +41,8 @@ uint16_t server_port(const struct server *server) NONNULL(1);
 
 /**
  * server_stop(server):
- * Take no more requests, let those under way be answered, end.
+ * Take no more requests, let those under way be answered (one that waits for
+ * a job is told how that stands), end.
  *
  * Blocks:     5 seconds at most for clients that are slow to read; longer only
  *             if a handler is.
