@@ -29,6 +29,7 @@
 #define EXPIRES_MS (INT64_C(10) * 60 * 1000)
 
 struct client {
+    CURLM *multi;  /* owned; has the connections */
     CURL *curl;    /* owned */
     char *socket;  /* owned; NULL: over TCP */
     char *url;     /* owned */
@@ -96,8 +97,9 @@ client_new(const struct client_config *config, struct error *err)
         client->url = xstrdup("http://localhost/client/api");
     }
     client->ca_file = xstrdup_null(config->ca_file);
+    client->multi = curl_multi_init();
     client->curl = curl_easy_init();
-    if (client->curl == NULL) {
+    if (client->multi == NULL || client->curl == NULL) {
         (void)error_set(err, ERROR_INTERNAL, "libcurl does not start");
         client_free(client);
         return NULL;
@@ -112,6 +114,8 @@ client_free(struct client *client)
         return;
     if (client->curl != NULL)
         curl_easy_cleanup(client->curl);
+    if (client->multi != NULL)
+        (void)curl_multi_cleanup(client->multi);
     credentials_release(&client->credentials);
     free(client->socket);
     free(client->url);
@@ -128,18 +132,6 @@ take(char *bytes, size_t size, size_t count, void *context)
 
     strbuf_add(answer, bytes, size * count);
     return strbuf_overflowed(answer) ? 0 : size * count;
-}
-
-static int
-look_for_interrupt(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
-                   curl_off_t d)
-{
-    (void)context;
-    (void)a;
-    (void)b;
-    (void)c;
-    (void)d;
-    return interrupt_has_come() ? 1 : 0;
 }
 
 static void
@@ -159,8 +151,6 @@ set_options(struct client *client, const char *body, bool is_question,
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->reason);
-    (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_for_interrupt);
     /* On a connection that was used before, libcurl would send again what
      * the daemon may have done already. */
     (void)curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, is_question ? 0L : 1L);
@@ -232,6 +222,39 @@ is_question(json_t *params)
            strncmp(command, "get", 3) == 0 || strncmp(command, "query", 5) == 0;
 }
 
+/* As curl_easy_perform(), but an interrupt ends it at once. */
+static CURLcode
+perform(struct client *client)
+{
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    int running = 1;
+
+    if (curl_multi_add_handle(client->multi, client->curl) != CURLM_OK)
+        return code;
+    while (running > 0) {
+        struct curl_waitfd interrupt = {.fd = interrupt_fd(),
+                                        .events = CURL_WAIT_POLLIN};
+        const CURLMsg *message;
+        int queued;
+
+        if (interrupt_has_come()) {
+            code = CURLE_ABORTED_BY_CALLBACK;
+            break;
+        }
+        if (curl_multi_perform(client->multi, &running) != CURLM_OK)
+            break;
+        message = curl_multi_info_read(client->multi, &queued);
+        if (message != NULL && message->msg == CURLMSG_DONE)
+            code = message->data.result;
+        if (running > 0 &&
+            curl_multi_poll(client->multi, &interrupt,
+                            interrupt.fd >= 0 ? 1 : 0, 1000, NULL) != CURLM_OK)
+            break;
+    }
+    (void)curl_multi_remove_handle(client->multi, client->curl);
+    return code;
+}
+
 static int
 exchange(struct client *client, json_t *params, struct strbuf *answer,
          long *ret_status, struct error *err)
@@ -245,7 +268,7 @@ exchange(struct client *client, json_t *params, struct strbuf *answer,
     strbuf_init(answer, ANSWER_MAX);
     set_options(client, strbuf_text(&body), is_question(params), answer);
     client->reason[0] = '\0';
-    code = curl_easy_perform(client->curl);
+    code = perform(client);
     if (code != CURLE_OK)
         return explain(client, code, err);
     (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, ret_status);

@@ -25,6 +25,12 @@ interrupt_begin(void)
         signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+int
+interrupt_fd(void)
+{
+    return signal_fd;
+}
+
 bool
 interrupt_wait(int timeout_ms)
 {

@@ -14,6 +14,9 @@ void interrupt_begin(void);
 /* True when one has come since interrupt_begin(); false before it. */
 bool interrupt_has_come(void);
 
+/* Readable once one has come; -1 before interrupt_begin(). */
+int interrupt_fd(void);
+
 /* Wait for so long; true when it ended early by an interrupt. */
 bool interrupt_wait(int timeout_ms);
 

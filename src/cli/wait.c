@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The API has no way to be told of a job's end, so we ask: soon at first, for
- * jobs that end at once, then twice a second, as often as a bar is worth
- * drawing.  What we wait in is a poll for interrupts.
+ * The daemon is asked to hold its answer back until the job has ended, and
+ * with a bar for no longer than it stands still.  An answer that comes sooner
+ * while the job runs was not held (by an older daemon, or one that holds as
+ * many as it may): then we ask, soon at first, for jobs that end at once, then
+ * twice a second.
  */
 #include "cli/wait.h"
 
@@ -20,6 +22,8 @@
 #define ASK_FIRST_MS 20
 #define ASK_LAST_MS 500
 #define BAR_AFTER_MS 300
+#define BAR_EVERY_MS 500
+#define HOLD_MS 20000 /* as long as the daemon holds an answer */
 #define AWAY_MS 60000 /* how long a daemon may be gone */
 
 enum job_status {
@@ -106,14 +110,36 @@ say_interrupted(const struct wait *wait, struct error *err)
                      wait->job, wait->job);
 }
 
+static int64_t
+left_ms(const struct wait *wait)
+{
+    return MAX(wait->deadline_ms - clock_monotonic_ms(), INT64_C(0));
+}
+
+/* How long the next answer may be held back. */
+static int64_t
+hold_ms(const struct wait *wait)
+{
+    return MIN(wait->has_bar ? BAR_EVERY_MS : HOLD_MS, left_ms(wait));
+}
+
+static json_t *
+make_question(const struct wait *wait, int64_t hold_ms)
+{
+    AUTO_FREE char *text = xasprintf("%lld", (long long)hold_ms);
+
+    return json_pack("{s:s, s:s*}", "jobid", wait->job, "waitms",
+                     hold_ms > 0 ? text : NULL);
+}
+
 /* 1 when the job has ended, 0 when not yet. */
 static int
-ask(struct wait *wait, json_t **ret_answer, struct error *err)
+ask(struct wait *wait, int64_t hold_ms, json_t **ret_answer, struct error *err)
 {
     json_auto_t *answer = NULL;
 
     if (client_call(wait->cli->client, "queryAsyncJobResult",
-                    json_pack("{s:s}", "jobid", wait->job), &answer, err) < 0) {
+                    make_question(wait, hold_ms), &answer, err) < 0) {
         int64_t now_ms = clock_monotonic_ms();
 
         if (err->code == ERROR_CANCELLED)
@@ -141,17 +167,21 @@ ask(struct wait *wait, json_t **ret_answer, struct error *err)
 static int
 wait_a_little(struct wait *wait, int *delay_ms, struct error *err)
 {
-    int64_t left_ms = wait->deadline_ms - clock_monotonic_ms();
-
-    if (left_ms <= 0)
-        return error_set(err, ERROR_TIMEOUT,
-                         "the time to wait is up; the job goes on: varve job "
-                         "watch %s",
-                         wait->job);
-    if (interrupt_wait((int)MIN((int64_t)*delay_ms, left_ms)))
+    if (interrupt_wait((int)MIN((int64_t)*delay_ms, left_ms(wait))))
         return say_interrupted(wait, err);
     *delay_ms = MIN(*delay_ms * 3 / 2, ASK_LAST_MS);
     return 0;
+}
+
+static int
+check_time(const struct wait *wait, struct error *err)
+{
+    if (left_ms(wait) > 0)
+        return 0;
+    return error_set(err, ERROR_TIMEOUT,
+                     "the time to wait is up; the job goes on: varve job "
+                     "watch %s",
+                     wait->job);
 }
 
 static int
@@ -200,11 +230,17 @@ follow(struct wait *wait, json_t **ret_result, struct error *err)
     int delay_ms = ASK_FIRST_MS;
 
     for (;;) {
-        int ended = ask(wait, &answer, err);
+        int64_t asked_ms = clock_monotonic_ms();
+        int64_t held_ms = hold_ms(wait);
+        int ended = ask(wait, held_ms, &answer, err);
 
         if (ended > 0)
             return read_outcome(answer, ret_result, err);
-        if (ended < 0 || wait_a_little(wait, &delay_ms, err) < 0)
+        if (ended < 0 || check_time(wait, err) < 0)
+            return -1;
+        if (wait->away_ms == 0 && clock_monotonic_ms() - asked_ms >= held_ms)
+            continue; /* the time has passed in the daemon */
+        if (wait_a_little(wait, &delay_ms, err) < 0)
             return -1;
     }
 }
