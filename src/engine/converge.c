@@ -12,6 +12,7 @@
 #include "engine/retop.h"
 #include "engine/shot.h"
 #include "engine/snapshot.h"
+#include "engine/thaw_again.h"
 #include "engine/tree.h"
 #include "engine/views.h"
 #include "engine/vm_snapshot.h"
@@ -73,6 +74,8 @@ settle_operation(struct engine *engine, struct job *job,
         result = merge_settle_unlink(engine, row, err);
     else if (strcmp(row->kind, OPERATION_SHOT) == 0)
         result = shot_settle(engine, row, err);
+    else if (strcmp(row->kind, OPERATION_THAW) == 0)
+        result = thaw_again_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_VOLUME) == 0)
         result = volume_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_EXPUNGE) == 0)
@@ -114,10 +117,12 @@ settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
         if (settle_operation(engine, job, &rows.items[i], err) < 0) {
-            /* A file that is still used is no reason to stop: its intent
-             * stays, and the next settling tries again. */
-            if (strcmp(rows.items[i].kind, OPERATION_UNLINK) == 0 &&
-                err->code == ERROR_BUSY) {
+            /* A file that is still used, and a guest that does not say that
+             * it is thawed, are no reason to stop: the entry stays, and it is
+             * tried again. */
+            if ((strcmp(rows.items[i].kind, OPERATION_UNLINK) == 0 &&
+                 err->code == ERROR_BUSY) ||
+                strcmp(rows.items[i].kind, OPERATION_THAW) == 0) {
                 error_clear(err);
                 continue;
             }

@@ -24,6 +24,7 @@
 #include "engine/snapshot.h"
 #include "engine/space.h"
 #include "engine/submit.h"
+#include "engine/thaw_again.h"
 #include "engine/volume.h"
 
 #include <stdlib.h>
@@ -87,6 +88,7 @@ engine_new(const struct engine_config *config, struct error *err)
     engine->queue = job_queue_new(engine, config->workers);
     engine->merges = merge_gate_new();
     engine->space = space_watch_new(NULL);
+    engine->thaws = thaw_again_new(engine);
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
         hold_discard_unfinished(engine->hold_dir, err) < 0 ||
@@ -233,7 +235,8 @@ engine_start(struct engine *engine, struct error *err)
         self_test_request_settle(engine, err) < 0 ||
         request_settle(engine, NULL, true, err) < 0)
         return -1;
-    if (scrub_resume(engine, err) < 0)
+    if (scrub_resume(engine, err) < 0 ||
+        thaw_again_start(engine->thaws, err) < 0)
         return -1;
     return job_queue_start(engine->queue, err);
 }
@@ -249,6 +252,7 @@ void
 engine_stop(struct engine *engine)
 {
     job_queue_stop(engine->queue);
+    thaw_again_stop(engine->thaws);
 }
 
 void
@@ -259,6 +263,7 @@ engine_free(struct engine *engine)
     job_queue_free(engine->queue);
     merge_gate_free(engine->merges);
     space_watch_free(engine->space);
+    thaw_again_free(engine->thaws);
     repo_free(engine->repo);
     free(engine->hold_dir);
     free(engine->self_test_dir);

@@ -13,6 +13,7 @@
 struct job_queue;
 struct merge_gate;
 struct space_watch;
+struct thaw_again;
 
 struct engine {
     struct state *state;       /* borrowed */
@@ -23,6 +24,7 @@ struct engine {
     struct job_queue *queue;      /* owned */
     struct merge_gate *merges;    /* owned */
     struct space_watch *space;    /* owned */
+    struct thaw_again *thaws;     /* owned */
     char *hold_dir;               /* owned */
     char *self_test_dir;          /* owned; records of self-tests under way */
     char *libvirt_uri;            /* owned; NULL without a watchdog */

@@ -29,6 +29,8 @@
 
 #define OPERATION_VOLUME "volume" /* attach, detach, resize */
 
+#define OPERATION_THAW "thaw" /* a guest that may be frozen */
+
 #define OPERATION_PREPARE "prepare" /* may be undone */
 #define OPERATION_COMMIT "commit"   /* ask reality */
 #define OPERATION_PULL "pull"       /* of a merge backward: ask reality */

@@ -16,6 +16,7 @@
 #include "engine/operation.h"
 #include "engine/retop_internal.h"
 #include "engine/storages.h"
+#include "engine/thaw_again.h"
 #include "engine/thaw_guard.h"
 #include "engine/views.h"
 #include "engine/volume.h"
@@ -173,18 +174,6 @@ retop_make_overlays(struct engine *engine, const struct retop *retop,
     return 0;
 }
 
-/* A call that failed may go on in the guest's agent: only an answer tells that
- * the guest is not frozen, or will be. */
-static bool
-is_thawed(struct engine *engine, const struct retop *retop)
-{
-    struct error err = ERROR_INIT;
-
-    return hv_thaw(engine->hv, retop->vm_uuid, &err) == 0 ||
-           err.code == ERROR_NOT_FOUND || err.code == ERROR_UNSUPPORTED ||
-           err.code == ERROR_CONFLICT;
-}
-
 /* While the guest is frozen another process watches over us.  What it thawed
  * is not known to have been frozen when the disks were switched. */
 static int
@@ -192,15 +181,21 @@ snapshot(struct engine *engine, struct retop *retop,
          const struct hv_disk_change *changes, struct error *err)
 {
     struct thaw_guard guard = THAW_GUARD_INIT;
+    struct error ignored = ERROR_INIT; /* retop_thaw() asks again */
     int result;
 
+    if (retop->quiesce && thaw_again_take_over(engine, retop->vm_uuid, err) < 0)
+        return -1;
     if (retop->quiesce && engine->libvirt_uri != NULL &&
         thaw_guard_start(&guard, NULL, engine->libvirt_uri, retop->vm_uuid,
                          FREEZE_BUDGET_MS, err) < 0)
         return -1;
     result = hv_snapshot(engine->hv, retop->vm_uuid, changes, retop->count,
                          retop->quiesce, err);
-    if (result < 0 && retop->quiesce && !is_thawed(engine, retop)) {
+    /* A call that failed may go on in the guest's agent: only an answer tells
+     * that the guest is not frozen, or will be. */
+    if (result < 0 && retop->quiesce &&
+        thaw_again_try(engine, retop->vm_uuid, &ignored) < 0) {
         thaw_guard_leave(&guard);
         return result;
     }

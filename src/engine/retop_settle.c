@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "engine/operation.h"
 #include "engine/retop_internal.h"
+#include "engine/thaw_again.h"
 #include "engine/views.h"
 #include "image/qcow2.h"
 
@@ -205,15 +206,9 @@ any_written(const struct retop *retop, struct error *err)
 int
 retop_thaw(struct engine *engine, const struct retop *retop, struct error *err)
 {
-    if (!retop->quiesce || !retop->is_live ||
-        hv_thaw(engine->hv, retop->vm_uuid, err) == 0)
+    if (!retop->quiesce || !retop->is_live)
         return 0;
-    if (err->code == ERROR_UNAVAILABLE)
-        return -1;
-    log_warning("guest-thaw-unsure", "vm=%s error='%s'", retop->vm_name,
-                err->message);
-    error_clear(err);
-    return 0;
+    return thaw_again_now(engine, retop->vm_uuid, retop->vm_name, err);
 }
 
 int

@@ -20,6 +20,7 @@
 #include "engine/operation.h"
 #include "engine/shot_internal.h"
 #include "engine/storages.h"
+#include "engine/thaw_again.h"
 #include "engine/thaw_guard.h"
 #include "engine/views.h"
 #include "engine/volume.h"
@@ -366,6 +367,8 @@ take(struct engine *engine, const struct shot *shot, int64_t budget_ms,
     parts_init(&parts, engine, shot);
     if (hold_set(engine->hold_dir, shot->vm_uuid,
                  "varve is taking a snapshot of its disks", err) < 0 ||
+        (shot->freeze &&
+         thaw_again_take_over(engine, shot->vm_uuid, err) < 0) ||
         prepare_parts(engine, &parts, err) < 0 ||
         (shot->nvram != NULL &&
          nvram_keep(shot->nvram, shot->nvram_copy, err) < 0) ||

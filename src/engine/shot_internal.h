@@ -24,8 +24,8 @@ int shot_undo(struct engine *engine, const struct shot *shot,
               const struct error *why, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* The guest comes first.  That its agent cannot say is only logged; -1 when
- * the hypervisor cannot be asked. */
+/* The guest comes first.  One whose agent cannot say is asked again and again
+ * (thaw_again.h); -1 when the hypervisor cannot be asked. */
 int shot_thaw(struct engine *engine, const struct shot *shot, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 

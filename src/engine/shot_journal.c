@@ -4,13 +4,13 @@
  * whatever of it is there, since nothing of the machine was changed for it.
  */
 #include "base/fault.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "engine/hold.h"
 #include "engine/nvram.h"
 #include "engine/operation.h"
 #include "engine/shot_internal.h"
 #include "engine/storages.h"
+#include "engine/thaw_again.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -147,14 +147,9 @@ shot_remember(struct engine *engine, const struct shot *shot,
 int
 shot_thaw(struct engine *engine, const struct shot *shot, struct error *err)
 {
-    if (!shot->freeze || hv_thaw(engine->hv, shot->vm_uuid, err) == 0)
-        return 0;
-    if (err->code == ERROR_UNAVAILABLE)
-        return -1;
-    log_warning("guest-thaw-unsure", "vm=%s error='%s'", shot->vm_name,
-                err->message);
-    error_clear(err);
-    return 0;
+    return shot->freeze
+               ? thaw_again_now(engine, shot->vm_uuid, shot->vm_name, err)
+               : 0;
 }
 
 static int
