@@ -199,6 +199,7 @@ settle_scale(struct engine *engine, const char *vm_uuid,
     return record(engine, compute, operation, err) < 0 ? -1 : 1;
 }
 
+/* The limits once more: others may have come first since the request. */
 static int
 begin(struct job *job, struct compute *compute, int64_t *ret_operation,
       struct error *err)
@@ -206,9 +207,13 @@ begin(struct job *job, struct compute *compute, int64_t *ret_operation,
     AUTO_STATE_TX struct state_tx *tx =
         state_begin_write(job->engine->state, err);
     AUTO_STATE(service_offering) offering = {0};
+    AUTO_STATE(vm) vm = {0};
 
-    if (tx == NULL || state_service_offering_get(
-                          tx, job_number(job, "offering"), &offering, err) < 0)
+    if (tx == NULL ||
+        state_service_offering_get(tx, job_number(job, "offering"), &offering,
+                                   err) < 0 ||
+        state_vm_get(tx, job_number(job, "vm"), &vm, err) < 0 ||
+        check_limits(tx, &vm, &offering, err) < 0)
         return -1;
     *compute = (struct compute){.vm_id = job_number(job, "vm"),
                                 .offering = offering.id,
@@ -234,14 +239,22 @@ scale(struct job *job, struct error *err)
         return -1;
     if (fault_here("machine.before-scale"))
         (void)error_set_errno(&why, errno, "scale");
-    else if (hv_set_compute(engine->hv, uuid, (unsigned)compute.vcpus,
-                            (uint64_t)compute.memory, false, &why) == 0)
-        return record(engine, &compute, operation, err);
-    /* It may have happened all the same; the definition tells. */
+    else
+        /* Neither answer is believed: the definition tells. */
+        (void)!hv_set_compute(engine->hv, uuid, (unsigned)compute.vcpus,
+                              (uint64_t)compute.memory, false, &why);
     done = settle_scale(engine, uuid, &compute, operation, err);
     if (done > 0)
         return 0;
-    *err = why;
+    if (why.code != ERROR_NONE)
+        *err = why;
+    else if (done == 0)
+        (void)error_set(err, ERROR_CONFLICT,
+                        "machine '%s' was given %lld CPUs and %lld bytes of "
+                        "memory, and its definition has others; look for who "
+                        "else changes it (virsh dumpxml %s), then try again",
+                        uuid, (long long)compute.vcpus,
+                        (long long)compute.memory, uuid);
     return -1;
 }
 

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/events.h"
+#include "engine/limits.h"
 #include "engine/operation.h"
 #include "engine/reserve.h"
 #include "engine/retop.h"
@@ -124,6 +125,18 @@ pinned_layer(struct engine *engine, int64_t id, int64_t *ret_layer,
     return 0;
 }
 
+/* Its own row counts.  The limits may have changed since the request. */
+static int
+check_limit(struct engine *engine, int64_t id, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(snapshot) row = {0};
+
+    if (tx == NULL || state_snapshot_get(tx, id, &row, err) < 0)
+        return -1;
+    return limits_check(tx, row.account_id, LIMIT_SNAPSHOT, 0, err);
+}
+
 static int
 take(struct job *job, struct state_snapshot *row, struct error *err)
 {
@@ -133,7 +146,8 @@ take(struct job *job, struct state_snapshot *row, struct error *err)
     int64_t id = job_number(job, "snapshot");
     int64_t layer = 0;
 
-    if (enter(engine, id, "Creating", row, err) < 0 ||
+    if (check_limit(engine, id, err) < 0 ||
+        enter(engine, id, "Creating", row, err) < 0 ||
         freeze(job, row, err) < 0 ||
         enter(engine, id, "BackingUp", row, err) < 0 ||
         pinned_layer(engine, id, &layer, err) < 0 ||

@@ -170,13 +170,26 @@ create(struct job *job, int64_t snapshot_id, struct error *err)
     return check_memory(retop, err);
 }
 
+/* Its own row counts.  The setting may have changed since the request. */
+static int
+check_count(struct job *job, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(job->engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+
+    if (tx == NULL || state_vm_get(tx, job_number(job, "vm"), &vm, err) < 0)
+        return -1;
+    return vm_snapshot_check_count(job->engine, tx, &vm, 0, err);
+}
+
 int
 vm_snapshot_run_create(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
     AUTO_SHOT struct shot *shot = NULL;
 
-    if (converge_adopt(job, err) < 0 ||
+    if (check_count(job, err) < 0 || converge_adopt(job, err) < 0 ||
         vm_snapshot_choose_storage(job, &shot, err) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_NOT_BEGUN, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
@@ -238,10 +251,17 @@ int
 vm_snapshot_become_ready(struct state_tx *tx, struct state_vm_snapshot *row,
                          int64_t vm_id, bool quiesced, struct error *err)
 {
+    AUTO_STATE(vm) vm = {0};
+
     if (vm_snapshot_apply(row, VM_SNAPSHOT_OPERATION_SUCCEEDED, err) < 0 ||
+        state_vm_get(tx, vm_id, &vm, err) < 0 ||
         vm_snapshot_clear_current(tx, vm_id, &row->parent_id, err) < 0)
         return -1;
     row->is_current = 1;
+    /* It may have been scaled since the snapshot was asked for. */
+    row->service_offering_id = vm.service_offering_id;
+    row->vcpus = vm.vcpus;
+    row->memory = vm.memory;
     row->quiesced = quiesced;
     state_set_text(&row->problem, NULL);
     if (vm_snapshot_usage(tx, row, "VMSNAPSHOT.CREATE", "VMSNAPSHOT.ON_PRIMARY",

@@ -14,6 +14,12 @@ int vm_snapshot_enter(struct job *job, enum vm_snapshot_event event,
                       struct state_vm_snapshot *ret, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4);
 
+/* ERROR_LIMIT when the machine has more VM snapshots than vmsnapshot.max
+ * allows, `more` of them still to be made. */
+int vm_snapshot_check_count(struct engine *engine, struct state_tx *tx,
+                            const struct state_vm *vm, uint64_t more,
+                            struct error *err) MUST_CHECK NONNULL(1, 2, 3, 5);
+
 /* After a failure, with the reason; while the journal holds a switch of the
  * machine nothing is changed: settling decides. */
 void vm_snapshot_fall(struct job *job, enum vm_snapshot_event event,

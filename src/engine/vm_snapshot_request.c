@@ -14,7 +14,7 @@
 #include "engine/settings.h"
 #include "engine/snapshot.h"
 #include "engine/submit.h"
-#include "engine/vm_snapshot.h"
+#include "engine/vm_snapshot_internal.h"
 
 #include <string.h>
 
@@ -71,6 +71,27 @@ check_has_memory(const struct state_vm *vm, struct error *err)
                      vm->name);
 }
 
+int
+vm_snapshot_check_count(struct engine *engine, struct state_tx *tx,
+                        const struct state_vm *vm, uint64_t more,
+                        struct error *err)
+{
+    const struct state_where all[] = {STATE_INT("vm_id", vm->id), STATE_LIVING};
+    uint64_t count = 0;
+    int64_t max = 0;
+
+    if (settings_get_int(engine->state, "vmsnapshot.max", NULL, &max, err) <
+            0 ||
+        state_vm_snapshot_count(tx, STATE_QUERY(all), &count, err) < 0)
+        return -1;
+    if (max < 0 || count + more <= (uint64_t)max)
+        return 0;
+    return error_set(err, ERROR_LIMIT,
+                     "machine '%s' has %llu VM snapshots, and vmsnapshot.max "
+                     "is %lld; delete one first",
+                     vm->name, (unsigned long long)count, (long long)max);
+}
+
 static int
 check_create(struct engine *engine, struct state_tx *tx,
              const struct state_vm *vm, const struct request_vm_snapshot *args,
@@ -80,9 +101,6 @@ check_create(struct engine *engine, struct state_tx *tx,
     const struct state_where names[] = {STATE_INT("vm_id", vm->id),
                                         STATE_LIVING,
                                         STATE_TEXT("display_name", args->name)};
-    const struct state_where all[] = {STATE_INT("vm_id", vm->id), STATE_LIVING};
-    uint64_t count = 0;
-    int64_t max = 0;
 
     if (hypervisor_check_vm_snapshots(tx, vm, err) < 0 ||
         check_text("name", args->name, err) < 0 ||
@@ -102,17 +120,9 @@ check_create(struct engine *engine, struct state_tx *tx,
     if (check_power(vm, err) < 0 ||
         (args->memory && check_has_memory(vm, err) < 0) ||
         check_none_active(tx, vm, err) < 0 ||
-        (!args->memory && snapshot_check_none(engine, tx, vm, err) < 0) ||
-        settings_get_int(engine->state, "vmsnapshot.max", NULL, &max, err) <
-            0 ||
-        state_vm_snapshot_count(tx, STATE_QUERY(all), &count, err) < 0)
+        (!args->memory && snapshot_check_none(engine, tx, vm, err) < 0))
         return -1;
-    if (max >= 0 && count >= (uint64_t)max)
-        return error_set(err, ERROR_LIMIT,
-                         "machine '%s' has %llu VM snapshots, and "
-                         "vmsnapshot.max is %lld; delete one first",
-                         vm->name, (unsigned long long)count, (long long)max);
-    return 0;
+    return vm_snapshot_check_count(engine, tx, vm, 1, err);
 }
 
 static int
@@ -129,9 +139,6 @@ insert_row(struct state_tx *tx, const struct state_vm *vm,
     row->vm_id = vm->id;
     row->account_id = vm->account_id;
     row->domain_id = vm->domain_id;
-    row->service_offering_id = vm->service_offering_id;
-    row->vcpus = vm->vcpus;
-    row->memory = vm->memory;
     name = xasprintf("%s_VS_%s", vm->name,
                      clock_format_compact(row->created, stamp));
     state_set_text(&row->uuid, uuid.text);

@@ -12,6 +12,7 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/inventory.h"
+#include "engine/limits.h"
 #include "engine/operation.h"
 #include "engine/storages.h"
 #include "engine/tree.h"
@@ -327,6 +328,18 @@ check_size(struct tree_volume *volume, uint64_t size, struct error *err)
     return 0;
 }
 
+/* Once more: others may have come first since the request. */
+static int
+check_limit(struct engine *engine, const struct state_volume *row,
+            uint64_t size, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+
+    return tx == NULL ? -1
+                      : limits_check(tx, row->account_id, LIMIT_PRIMARY_STORAGE,
+                                     (int64_t)size - row->size, err);
+}
+
 static int
 resize(struct job *job, uint64_t size, struct error *err)
 {
@@ -348,6 +361,7 @@ resize(struct job *job, uint64_t size, struct error *err)
     if (volume == NULL)
         return error_set(err, ERROR_CONFLICT, "the volume was detached");
     if (check_size(volume, size, err) < 0 ||
+        check_limit(engine, &volume->row, size, err) < 0 ||
         volume_begin(engine, &change, "Resizing", err) < 0)
         return -1;
     if (fault_here("volume.before-resize"))
@@ -413,6 +427,9 @@ resize_detached(struct job *job, uint64_t size, struct error *err)
     if (row.vm_id != 0)
         return error_set(err, ERROR_CONFLICT, "volume '%s' was attached",
                          row.name);
+    if (limits_check(tx, row.account_id, LIMIT_PRIMARY_STORAGE,
+                     (int64_t)size - row.size, err) < 0)
+        return -1;
     if (row.layer_id == 0) {
         if (volume_note_size(tx, &row, (int64_t)size, err) < 0)
             return -1;

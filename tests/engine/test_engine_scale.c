@@ -5,6 +5,8 @@
 #include "check.h"
 #include "engine_rig.h"
 
+#include "hv/fake/hv_fake.h"
+
 #include <string.h>
 
 static struct error err;
@@ -103,9 +105,63 @@ a_kept_memory_brings_its_numbers_back(void)
     rig_free(rig);
 }
 
+/* Libvirt says that it is done, and it is not. */
+static void
+an_answer_is_not_believed(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    AUTO_HV_MACHINE struct hv_machine *before = NULL;
+
+    CHECK_OK(hv_get(rig->hv, rig->vm, &before, &err), &err);
+    hv_fake_script(rig->hv, "set_compute", 1, HV_FAKE_NOT_DONE);
+    CHECK(rig_scale(rig, 4, &err) == -1);
+    CHECK(strstr(err.message, "its definition has others") != NULL);
+    error_clear(&err);
+    numbers_are(rig, before->vcpus, before->memory_bytes);
+    has_offering(rig, false);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    CHECK_OK(rig_scale(rig, 4, &err), &err);
+    numbers_are(rig, 4, (uint64_t)256 << 20);
+    rig_free(rig);
+}
+
+/* The scaling stood before it in the queue. */
+static void
+a_snapshot_has_the_numbers_of_its_moment(void)
+{
+    const struct request_vm_snapshot args = {.vm = RIG_VM};
+    const struct request_service_offering big = {
+        .name = "big", .vcpus = 2, .memory = (uint64_t)128 << 20};
+    struct rig *rig = rig_new(1, 3, false);
+    char offering[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE];
+    struct ticket ticket;
+
+    CHECK_OK(request_service_offering_create(rig->engine, &rig->caller, &big,
+                                             offering, &err),
+             &err);
+    CHECK_OK(request_vm_scale(rig->engine, &rig->caller, rig->vm, offering,
+                              &ticket, &err),
+             &err);
+    CHECK_OK(request_vm_snapshot_create(rig->engine, &rig->caller, &args,
+                                        &ticket, &err),
+             &err);
+    memcpy(uuid, ticket.object, sizeof(uuid));
+    CHECK_OK(engine_drain(rig->engine, &err), &err);
+    rig_learn(rig, RIG_SNAPSHOT, uuid);
+    CHECK_OK(rig_scale(rig, 4, &err), &err);
+    CHECK_OK(rig_revert(rig, uuid, &err), &err);
+    rig_go_back(rig, uuid);
+    numbers_are(rig, 2, (uint64_t)128 << 20);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_free(rig);
+}
+
 int
 main(void)
 {
+    RUN(an_answer_is_not_believed);
+    RUN(a_snapshot_has_the_numbers_of_its_moment);
     RUN(memory_is_discarded_and_disks_stay);
     RUN(a_kept_memory_brings_its_numbers_back);
     return check_done();
