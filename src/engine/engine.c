@@ -87,7 +87,7 @@ engine_new(const struct engine_config *config, struct error *err)
         engine->storages[engine->storage_count++] = config->storages[i];
     engine->queue = job_queue_new(engine, config->workers);
     engine->merges = merge_gate_new();
-    engine->space = space_watch_new(NULL);
+    engine->space = space_watch_new(NULL, 0, 0);
     engine->thaws = thaw_again_new(engine);
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||

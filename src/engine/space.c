@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The watch keeps one level for each file system, by its device number; the
- * first folder that was met there stands for it in texts.  Jobs for machines
- * that can make room are queued each time that it is found too full, not only
- * when it gets so: a machine whose merging would have needed more room than
- * there was gets its turn, and one that has nothing to give costs nothing.
+ * first folder that was met there stands for it in texts.  A folder is asked
+ * once in a look (prober.h); one that does not answer is unknown, which is
+ * told when it becomes so, and keeps nobody from looking at the others.  Jobs
+ * for machines that can make room are queued each time that it is found too
+ * full, not only when it gets so: a machine whose merging would have needed
+ * more room than there was gets its turn, and one that has nothing to give
+ * costs nothing.
  */
 #include "engine/space.h"
 
@@ -22,25 +25,42 @@
 #include "engine/submit.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #define COMMAND "endBackupChain"
 #define RETRY_MS 60000
+#define AGAIN_MS INT64_C(21600000)
+
+/* A machine that could give room if there were more of it. */
+struct stuck {
+    int64_t vm_id;
+    int64_t again_ms; /* monotonic: when it is told of again */
+    bool seen;        /* in this look */
+};
 
 struct place {
     dev_t device;
     char *folder; /* owned */
-    struct space_about about;
+    struct prober_about about;
     enum space_level level;
+    struct VEC(struct stuck) stuck;
     bool seen; /* in this look */
 };
 
+struct folder {
+    char *path;  /* owned */
+    bool asked;  /* in this look */
+    bool failed; /* it did not answer when it was asked last */
+    struct prober_about about;
+};
+
 struct space_watch {
-    space_probe *probe;
+    struct prober *prober; /* owned */
+    int64_t again_ms;
     _Atomic int64_t next_ms; /* monotonic */
-    struct places VEC(struct place) places;
+    struct VEC(struct place) places;
+    struct VEC(struct folder) folders;
 };
 
 struct limits {
@@ -59,7 +79,7 @@ struct survey {
 /* -- judging --------------------------------------------------------------- */
 
 static bool
-is_below(const struct space_about *about, int64_t percent, bool was)
+is_below(const struct prober_about *about, int64_t percent, bool was)
 {
     double more = was ? 1.0 : 0.0;
 
@@ -69,7 +89,7 @@ is_below(const struct space_about *about, int64_t percent, bool was)
 }
 
 enum space_level
-space_judge(const struct space_about *about, int64_t warning, int64_t reserve,
+space_judge(const struct prober_about *about, int64_t warning, int64_t reserve,
             enum space_level before)
 {
     if (is_below(about, reserve, before == SPACE_LOW))
@@ -81,33 +101,20 @@ space_judge(const struct space_about *about, int64_t warning, int64_t reserve,
 }
 
 static double
-percent_free(const struct space_about *about)
+percent_free(const struct prober_about *about)
 {
     return about->size > 0
                ? (double)about->available * 100.0 / (double)about->size
                : 0.0;
 }
 
-static int
-probe_host(const char *folder, struct space_about *ret)
-{
-    struct statvfs space;
-    struct stat about;
-
-    if (statvfs(folder, &space) < 0 || stat(folder, &about) < 0)
-        return -1;
-    ret->device = about.st_dev;
-    ret->size = (uint64_t)space.f_blocks * space.f_frsize;
-    ret->available = (uint64_t)space.f_bavail * space.f_frsize;
-    return 0;
-}
-
 struct space_watch *
-space_watch_new(space_probe *probe)
+space_watch_new(prober_probe *probe, int64_t patience_ms, int64_t again_ms)
 {
     struct space_watch *watch = xcalloc(1, sizeof(*watch));
 
-    watch->probe = probe != NULL ? probe : probe_host;
+    watch->prober = prober_new(probe, patience_ms);
+    watch->again_ms = again_ms > 0 ? again_ms : AGAIN_MS;
     return watch;
 }
 
@@ -116,9 +123,15 @@ space_watch_free(struct space_watch *watch)
 {
     if (watch == NULL)
         return;
-    vec_for (struct place *, place, &watch->places)
+    vec_for (struct place *, place, &watch->places) {
         free(place->folder);
+        vec_release(&place->stuck);
+    }
     vec_release(&watch->places);
+    vec_for (struct folder *, folder, &watch->folders)
+        free(folder->path);
+    vec_release(&watch->folders);
+    prober_free(watch->prober);
     free(watch);
 }
 
@@ -232,6 +245,40 @@ tell(struct engine *engine, const struct place *place, enum space_level before)
     events_record_now(engine->state, &event);
 }
 
+/* -- asking -----------------------------------------------------------------
+ */
+
+static struct folder *
+find_folder(struct space_watch *watch, const char *path)
+{
+    vec_for (struct folder *, folder, &watch->folders) {
+        if (strcmp(folder->path, path) == 0)
+            return folder;
+    }
+    vec_push(&watch->folders, ((struct folder){.path = xstrdup(path)}));
+    return &watch->folders.items[watch->folders.count - 1];
+}
+
+/* What it answered in this look; NULL: it is unknown. */
+static const struct folder *
+ask_folder(struct space_watch *watch, const char *path)
+{
+    struct folder *folder = find_folder(watch, path);
+    bool failed;
+
+    if (!folder->asked) {
+        failed = prober_ask(watch->prober, path, path, &folder->about) < 0;
+        if (failed && !folder->failed)
+            log_warning("primary-unknown", "folder='%s' error='%s'", path,
+                        strerror(errno));
+        if (!failed && folder->failed)
+            log_info("primary-known", "folder='%s'", path);
+        folder->asked = true;
+        folder->failed = failed;
+    }
+    return folder->failed ? NULL : folder;
+}
+
 /* -- making room -------------------------------------------------------------
  */
 
@@ -257,18 +304,22 @@ submit(struct state_tx *tx, const struct state_vm *vm, const char *folder,
 static bool
 is_on(struct engine *engine, const char *path, dev_t device)
 {
-    AUTO_FREE char *folder = path_parent(path);
-    struct space_about about;
+    AUTO_FREE char *name = path_parent(path);
+    const struct folder *folder = ask_folder(engine->space, name);
 
-    return engine->space->probe(folder, &about) == 0 && about.device == device;
+    return folder != NULL && folder->about.device == device;
 }
 
+/* UINT64_MAX: unknown. */
 static uint64_t
-allocated(const char *path)
+allocated(struct engine *engine, const char *path)
 {
-    struct stat about;
+    AUTO_FREE char *folder = path_parent(path);
+    struct prober_about about;
 
-    return stat(path, &about) == 0 ? (uint64_t)about.st_blocks * 512 : 0;
+    if (prober_ask(engine->space->prober, folder, path, &about) == 0)
+        return about.allocated;
+    return errno == ENOENT ? 0 : UINT64_MAX;
 }
 
 /*
@@ -276,25 +327,71 @@ allocated(const char *path)
  * machine's upper files hold is the most that it may take for a while.
  */
 static uint64_t
-most_for_merging(const struct survey *survey, const struct state_vm *vm)
+most_for_merging(struct engine *engine, const struct survey *survey,
+                 const struct state_vm *vm)
 {
     uint64_t most = 0;
 
     for (size_t i = 0; i < survey->layers.count; i++) {
         const struct state_layer *layer = &survey->layers.items[i];
+        uint64_t more;
 
-        if (layer->parent_id != 0 &&
-            vm_of(survey, volume_of(survey, layer)) == vm)
-            most += allocated(layer->path);
+        if (layer->parent_id == 0 ||
+            vm_of(survey, volume_of(survey, layer)) != vm)
+            continue;
+        more = allocated(engine, layer->path);
+        if (more == UINT64_MAX)
+            return UINT64_MAX;
+        most += more;
     }
     return most;
+}
+
+/* Told when it begins, and seldom after that. */
+static void
+note_stuck(struct space_watch *watch, struct place *place,
+           const struct state_vm *vm)
+{
+    int64_t now = clock_monotonic_ms();
+    struct stuck *stuck = NULL;
+
+    for (size_t i = 0; i < place->stuck.count && stuck == NULL; i++) {
+        if (place->stuck.items[i].vm_id == vm->id)
+            stuck = &place->stuck.items[i];
+    }
+    if (stuck == NULL) {
+        vec_push(&place->stuck, ((struct stuck){.vm_id = vm->id}));
+        stuck = &place->stuck.items[place->stuck.count - 1];
+    }
+    stuck->seen = true;
+    if (stuck->again_ms != 0 && now < stuck->again_ms)
+        return;
+    stuck->again_ms = now + watch->again_ms;
+    log_warning("primary-too-full", "vm=%s folder='%s'", vm->name,
+                place->folder);
+}
+
+static void
+forget_stuck(struct place *place)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < place->stuck.count; i++) {
+        struct stuck stuck = place->stuck.items[i];
+
+        if (!stuck.seen)
+            continue;
+        stuck.seen = false;
+        place->stuck.items[kept++] = stuck;
+    }
+    place->stuck.count = kept;
 }
 
 /* The machines with layers there that only backups need, if there is room to
  * merge them; an owned array of *ret_count. */
 static const struct state_vm **
 who_can_give(struct engine *engine, const struct survey *survey,
-             const struct place *place, size_t *ret_count)
+             struct place *place, size_t *ret_count)
 {
     struct givers VEC(const struct state_vm *);
     struct givers givers = VEC_INIT;
@@ -306,17 +403,18 @@ who_can_give(struct engine *engine, const struct survey *survey,
         const struct state_vm *vm =
             layer != NULL ? vm_of(survey, volume_of(survey, layer)) : NULL;
         bool known = false;
+        uint64_t most;
 
         for (size_t k = 0; k < givers.count; k++)
             known |= givers.items[k] == vm;
         if (vm == NULL || known || !is_on(engine, layer->path, place->device))
             continue;
-        if (most_for_merging(survey, vm) + margin > place->about.available) {
-            log_warning("primary-too-full", "vm=%s folder='%s'", vm->name,
-                        place->folder);
-            continue;
-        }
-        vec_push(&givers, vm);
+        most = most_for_merging(engine, survey, vm);
+        if (most > place->about.available ||
+            place->about.available - most < margin)
+            note_stuck(engine->space, place, vm);
+        else
+            vec_push(&givers, vm);
     }
     *ret_count = givers.count;
     return givers.items;
@@ -324,8 +422,8 @@ who_can_give(struct engine *engine, const struct survey *survey,
 
 /* A job for each of them.  File systems are asked before the database is. */
 static int
-relieve(struct engine *engine, const struct survey *survey,
-        const struct place *place, struct error *err)
+relieve(struct engine *engine, const struct survey *survey, struct place *place,
+        struct error *err)
 {
     size_t count = 0;
     AUTO_FREE const struct state_vm **givers =
@@ -353,12 +451,13 @@ space_run_relief(struct job *job, struct error *err)
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
     const char *folder = job_text(job, "folder");
-    struct space_about about;
+    struct prober_about about;
     struct limits limits;
 
     if (read_limits(engine, &limits, err) < 0)
         return -1;
-    if (folder != NULL && engine->space->probe(folder, &about) == 0 &&
+    if (folder != NULL &&
+        prober_ask(engine->space->prober, folder, folder, &about) == 0 &&
         space_judge(&about, limits.warning, limits.reserve, SPACE_LOW) !=
             SPACE_LOW)
         return 0; /* somebody has made room */
@@ -383,26 +482,19 @@ space_run_relief(struct job *job, struct error *err)
 /* -- looking -----------------------------------------------------------------
  */
 
-/* The place of that file system, NULL when it cannot be looked at. */
+/* The place of that file system. */
 static struct place *
-find_place(struct space_watch *watch, const char *folder)
+find_place(struct space_watch *watch, const struct folder *folder)
 {
-    struct space_about about;
-
-    if (watch->probe(folder, &about) < 0) {
-        log_warning("primary-unknown", "folder='%s' error='%s'", folder,
-                    strerror(errno));
-        return NULL;
-    }
     vec_for (struct place *, place, &watch->places) {
-        if (place->device != about.device)
+        if (place->device != folder->about.device)
             continue;
-        place->about = about;
+        place->about = folder->about;
         return place;
     }
-    vec_push(&watch->places, ((struct place){.device = about.device,
-                                             .folder = xstrdup(folder),
-                                             .about = about}));
+    vec_push(&watch->places, ((struct place){.device = folder->about.device,
+                                             .folder = xstrdup(folder->path),
+                                             .about = folder->about}));
     return &watch->places.items[watch->places.count - 1];
 }
 
@@ -417,7 +509,10 @@ look_at(struct engine *engine, const struct survey *survey,
         space_judge(&place->about, limits->warning, limits->reserve, before);
     if (place->level != before)
         tell(engine, place, before);
-    return place->level == SPACE_LOW ? relieve(engine, survey, place, err) : 0;
+    if (place->level == SPACE_LOW && relieve(engine, survey, place, err) < 0)
+        return -1;
+    forget_stuck(place);
+    return 0;
 }
 
 int
@@ -431,9 +526,13 @@ space_look(struct engine *engine, struct error *err)
         return -1;
     vec_for (struct place *, place, &engine->space->places)
         place->seen = false;
+    vec_for (struct folder *, folder, &engine->space->folders)
+        folder->asked = false;
     for (size_t i = 0; i < survey.layers.count; i++) {
-        AUTO_FREE char *folder = path_parent(survey.layers.items[i].path);
-        struct place *place = find_place(engine->space, folder);
+        AUTO_FREE char *name = path_parent(survey.layers.items[i].path);
+        const struct folder *folder = ask_folder(engine->space, name);
+        struct place *place =
+            folder != NULL ? find_place(engine->space, folder) : NULL;
 
         if (place == NULL || place->seen)
             continue;

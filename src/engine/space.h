@@ -23,31 +23,27 @@
 #include "base/error.h"
 #include "engine/engine_internal.h"
 #include "engine/job.h"
-
-#include <sys/types.h>
+#include "engine/prober.h"
 
 enum space_level { SPACE_OK, SPACE_WARNING, SPACE_LOW };
-
-/* A file system as it is now; sizes in bytes. */
-struct space_about {
-    dev_t device;
-    uint64_t size;
-    uint64_t available; /* to us */
-};
-
-/* What is known of the file system that a folder is on: 0, or -1 with errno. */
-typedef int space_probe(const char *folder, struct space_about *ret);
 
 /**
  * space_judge(about, warning, reserve, before):
  * The level, by percentages of the size (0: never), when it was `before`.
  */
-enum space_level space_judge(const struct space_about *about, int64_t warning,
+enum space_level space_judge(const struct prober_about *about, int64_t warning,
                              int64_t reserve, enum space_level before)
     MUST_CHECK NONNULL(1);
 
-/* Threads:    one calls space_tick() and space_look(). */
-struct space_watch *space_watch_new(space_probe *probe); /* NULL: the host's */
+/**
+ * space_watch_new(probe, patience_ms, again_ms):
+ * Arguments as of prober_new(); what lasts is told again after `again_ms`, 0:
+ * six hours.
+ *
+ * Threads:    one calls space_tick() and space_look().
+ */
+struct space_watch *space_watch_new(prober_probe *probe, int64_t patience_ms,
+                                    int64_t again_ms) MUST_CHECK;
 void space_watch_free(struct space_watch *watch);
 
 /* space_look() when `primary.check.interval` has passed. */
@@ -61,8 +57,9 @@ void space_plan(struct engine *engine) NONNULL(1);
  * Look at every file system that has layers of ours, tell of what changed,
  * and queue jobs for the machines that can make room.
  *
+ * Blocks:     for two seconds at a file system that hangs, once.
  * Returns:    0, or -1 with *err set; one that cannot be looked at is logged
- *             and does not stop the others.
+ *             when that begins and ends, and does not stop the others.
  */
 int space_look(struct engine *engine, struct error *err)
     MUST_CHECK NONNULL(1, 2);

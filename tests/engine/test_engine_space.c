@@ -6,28 +6,113 @@
 #include "check.h"
 #include "engine_rig.h"
 
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/lock.h"
+#include "base/memory.h"
 #include "engine/engine_internal.h"
 #include "engine/requests.h"
 #include "engine/space.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static unsigned percent = 50;
 static uint64_t unit = (uint64_t)1 << 30; /* one percent, in bytes */
 static bool is_away;
 
-static int
-probe(const char *folder, struct space_about *ret)
+/* Whoever asks for a path with that text in it waits until it is cleared. */
+static struct lock lock = LOCK_INIT;
+static struct signal released;
+static const char *hangs; /* under lock */
+static unsigned hanging;  /* under lock */
+
+static void
+hang(const char *path)
 {
-    (void)folder;
+    lock_take(&lock);
+    hanging++;
+    while (hangs != NULL && strstr(path, hangs) != NULL)
+        signal_wait(&released, &lock);
+    hanging--;
+    signal_wake_all(&released);
+    lock_give(&lock);
+}
+
+static void
+hang_at(const char *text)
+{
+    lock_take(&lock);
+    hangs = text;
+    signal_wake_all(&released);
+    while (hangs == NULL && hanging > 0)
+        signal_wait(&released, &lock);
+    lock_give(&lock);
+}
+
+static int
+probe(const char *path, struct prober_about *ret)
+{
+    struct stat about;
+
+    hang(path);
     if (is_away) {
         errno = ESTALE;
         return -1;
     }
-    *ret = (struct space_about){
-        .device = 7, .size = 100 * unit, .available = percent * unit};
+    if (stat(path, &about) < 0)
+        return -1;
+    *ret = (struct prober_about){.device = strstr(path, "pool-1") ? 8 : 7,
+                                 .size = 100 * unit,
+                                 .available = percent * unit,
+                                 .allocated = (uint64_t)about.st_blocks * 512};
     return 0;
+}
+
+/* -- the log, which goes to standard error --------------------------------- */
+
+static int usual_log = -1;
+static char log_name[] = "/tmp/test_engine_space.XXXXXX";
+
+static void
+keep_log(void)
+{
+    int fd;
+
+    memcpy(log_name + strlen(log_name) - 6, "XXXXXX", 6);
+    fd = mkostemp(log_name, O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    usual_log = dup(STDERR_FILENO);
+    REQUIRE(dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+    (void)close(fd);
+}
+
+/* How often the event is there. */
+static unsigned
+logged(const char *event)
+{
+    struct error err = ERROR_INIT;
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *word = xasprintf(">%s ", event);
+    size_t length = 0;
+    unsigned count = 0;
+
+    CHECK_OK(fd_read_file(log_name, 1 << 20, &text, &length, &err), &err);
+    for (const char *at = text; at != NULL && (at = strstr(at, word)) != NULL;
+         at++)
+        count++;
+    return count;
+}
+
+static void
+end_log(void)
+{
+    (void)dup2(usual_log, STDERR_FILENO);
+    (void)close(usual_log);
+    (void)unlink(log_name);
 }
 
 static struct rig *
@@ -38,7 +123,7 @@ new_rig(void)
     percent = 50;
     is_away = false;
     space_watch_free(rig->engine->space);
-    rig->engine->space = space_watch_new(probe);
+    rig->engine->space = space_watch_new(probe, 200, 0);
     return rig;
 }
 
@@ -108,7 +193,7 @@ levels_are_left_with_one_percent_more(void)
         {15, SPACE_LOW, SPACE_WARNING}, {16, SPACE_LOW, SPACE_OK},
         {0, SPACE_OK, SPACE_LOW},
     };
-    struct space_about about = {.size = 100};
+    struct prober_about about = {.size = 100};
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         about.available = cases[i].available;
@@ -209,13 +294,106 @@ a_chain_goes_on_when_room_was_made_meanwhile(void)
     rig_free(rig);
 }
 
+/* A network file system whose server is gone. */
+static void
+one_that_hangs_keeps_nobody_from_the_others(void)
+{
+    struct rig *rig = new_rig();
+    struct rig *other = rig_new_beside(rig, 0, 1);
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+    int64_t start;
+
+    CHECK_OK(rig_snapshot(other, false, uuid, &err), &err);
+    CHECK_OK(rig_snapshot(rig, false, uuid, &err), &err);
+    keep_log();
+    look(rig, 50);
+    hang_at("/pool-1");
+    percent = 14;
+    start = clock_monotonic_ms();
+    CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK(clock_monotonic_ms() - start < 5000);
+    CHECK(count_events(rig, "ALERT.STORAGE", "WARN") == 1);
+    CHECK(logged("primary-unknown") == 1);
+    /* It is not waited for again, nor told again. */
+    percent = 50;
+    for (unsigned i = 0; i < 50; i++)
+        CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK(clock_monotonic_ms() - start < 5000);
+    CHECK(logged("primary-unknown") == 1);
+    CHECK(count_events(rig, "ALERT.STORAGE", "INFO") == 1);
+    hang_at(NULL);
+    percent = 14;
+    CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK(logged("primary-known") == 1);
+    CHECK(count_events(rig, "ALERT.STORAGE", "WARN") == 3);
+    end_log();
+    rig_free_beside(other);
+    rig_free(rig);
+}
+
+/* The tick is the thread that all of this, and more, is done in. */
+static void
+a_machine_on_one_that_hangs_gives_no_room(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    keep_log();
+    hang_at(".qcow2"); /* its folder answered just before */
+    percent = 4;
+    CHECK_OK(space_look(rig->engine, &err), &err);
+    CHECK(count_pins(rig) > 0);
+    CHECK(logged("primary-too-full") == 1);
+    hang_at(NULL);
+    look(rig, 4);
+    CHECK(count_pins(rig) == 0);
+    end_log();
+    rig_free(rig);
+}
+
+static void
+too_full_is_told_when_it_begins_and_seldom_after(void)
+{
+    struct rig *rig = new_rig();
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+    uint64_t usual = unit;
+
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    unit = 1000;
+    keep_log();
+    for (unsigned i = 0; i < 3; i++)
+        look(rig, 4);
+    CHECK(logged("primary-too-full") == 1);
+    look(rig, 50);
+    look(rig, 4); /* it begins again */
+    CHECK(logged("primary-too-full") == 2);
+    end_log();
+    space_watch_free(rig->engine->space);
+    rig->engine->space = space_watch_new(probe, 200, 1);
+    keep_log();
+    look(rig, 4);
+    look(rig, 4);
+    CHECK(logged("primary-too-full") == 2);
+    end_log();
+    unit = usual;
+    rig_free(rig);
+}
+
 int
 main(void)
 {
+    signal_init(&released);
     RUN(levels_are_left_with_one_percent_more);
     RUN(only_a_change_is_told);
     RUN(layers_of_backups_make_room_and_snapshots_stay);
     RUN(where_a_merge_has_no_room_it_is_not_begun);
     RUN(a_chain_goes_on_when_room_was_made_meanwhile);
+    RUN(one_that_hangs_keeps_nobody_from_the_others);
+    RUN(a_machine_on_one_that_hangs_gives_no_room);
+    RUN(too_full_is_told_when_it_begins_and_seldom_after);
     return check_done();
 }
