@@ -9,6 +9,7 @@
  * deleting and charging it are as ever.
  */
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "engine/reserve.h"
@@ -21,6 +22,7 @@
 #include <string.h>
 
 #define SETTING_ENABLED "kvm.vmstoragesnapshot.enabled"
+#define SETTING_BUDGET "vmsnapshot.freeze.budget"
 #define NEEDED (STORAGE_LIVE | STORAGE_INSTANT | STORAGE_CLONE)
 
 /* The file that the disk is, if it is one raw image that is ours alone. */
@@ -95,6 +97,48 @@ check_agent(const struct hv_machine *machine, struct error *err)
                                    : "has no channel for a guest agent");
 }
 
+/*
+ * Would the disks be cloned within half of what a guest may be frozen for?
+ * The other half is for the freeze itself, the thaw, and a host that is busier
+ * than the one that the estimates were made on.  1, 0, -1.
+ */
+static int
+is_quick(struct engine *engine, const struct shot *shot, struct error *err)
+{
+    int64_t budget_ms = 0;
+    int64_t sum_ms = 0;
+
+    if (settings_get_int(engine->state, SETTING_BUDGET, NULL, &budget_ms, err) <
+        0)
+        return -1;
+    for (size_t i = 0; i < shot->count; i++) {
+        const struct shot_disk *disk = &shot->disks[i];
+        struct storage *storage = storages_named(engine, disk->kind, err);
+        int64_t ms = 0;
+
+        if (storage == NULL ||
+            storage_estimate(storage, disk->locator, budget_ms, &ms, err) < 0)
+            return error_prefix(err, "disk '%s'", disk->target);
+        sum_ms += ms;
+        if (sum_ms <= budget_ms / 2)
+            continue;
+        log_warning("disk-too-fragmented",
+                    "vm=%s disk=%s path='%s' estimate-ms=%lld budget-ms=%lld",
+                    shot->vm_name, disk->target, disk->locator,
+                    (long long)sum_ms, (long long)budget_ms);
+        return 0;
+    }
+    return 1;
+}
+
+/* What is taken in layers after all is no less consistent for it. */
+static void
+keep_quiesced(struct job *job, const struct shot *shot)
+{
+    if (shot->freeze)
+        (void)json_object_set_new(job->parameters, "quiesce", json_integer(1));
+}
+
 static char *
 new_nvram_name(const struct shot *shot)
 {
@@ -139,6 +183,12 @@ choose(struct job *job, struct tree *tree, const struct hv_machine *machine,
         retop_check_vtpm(engine, machine, err) < 0 ||
         check_reserve(engine, shot, err) < 0)
         return -1;
+    /* A clone that takes long makes the guest wait, frozen or not. */
+    able = running ? is_quick(engine, shot, err) : 1;
+    if (able <= 0) {
+        keep_quiesced(job, shot);
+        return able;
+    }
     if (machine->nvram != NULL && fd_exists(machine->nvram)) {
         shot->nvram = xstrdup(machine->nvram);
         shot->nvram_copy = new_nvram_name(shot);
@@ -182,8 +232,8 @@ vm_snapshot_take_storage(struct job *job, struct shot *shot,
 {
     int64_t budget_ms = 0;
 
-    if (settings_get_int(job->engine->state, "vmsnapshot.freeze.budget", NULL,
-                         &budget_ms, err) < 0)
+    if (settings_get_int(job->engine->state, SETTING_BUDGET, NULL, &budget_ms,
+                         err) < 0)
         return -1;
     shot->owner = snapshot_id;
     job_step(job, "taking snapshots of the disks");

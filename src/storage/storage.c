@@ -24,6 +24,14 @@ storage_capabilities(struct storage *storage, const char *locator,
     return storage->kind->capabilities(storage, locator, ret_capabilities, err);
 }
 
+int
+storage_estimate(struct storage *storage, const char *locator, int64_t most_ms,
+                 int64_t *ret_ms, struct error *err)
+{
+    *ret_ms = 0;
+    return storage->kind->estimate(storage, locator, most_ms, ret_ms, err);
+}
+
 char *
 storage_name(struct storage *storage, const char *locator, const char *txid,
              const char *volume)

@@ -69,6 +69,17 @@ int storage_capabilities(struct storage *storage, const char *locator,
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /**
+ * storage_estimate(storage, locator, most_ms, ret_ms, err):
+ * How long committing that disk's snapshot takes by experience, as the disk
+ * lies now; not looked at further than `most_ms`, which then is the answer.
+ *
+ * Blocks:     on the storage; the disk is flushed.
+ */
+int storage_estimate(struct storage *storage, const char *locator,
+                     int64_t most_ms, int64_t *ret_ms, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4, 5);
+
+/**
  * storage_name(storage, locator, txid, volume):
  * The locator of the snapshot of that disk which `txid` will make; both are
  * uuids, the second is the volume's.  Nothing is made.

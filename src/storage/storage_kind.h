@@ -13,6 +13,8 @@ struct storage_kind {
     void (*free)(struct storage *storage);
     int (*capabilities)(struct storage *storage, const char *locator,
                         unsigned *ret, struct error *err);
+    int (*estimate)(struct storage *storage, const char *locator,
+                    int64_t most_ms, int64_t *ret_ms, struct error *err);
     char *(*snapshot_name)(struct storage *storage, const char *locator,
                            const char *txid, const char *volume);
     int (*prepare)(struct storage *storage, const struct storage_disk *disks,

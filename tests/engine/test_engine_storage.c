@@ -289,6 +289,68 @@ the_reserve_counts_for_every_disk(void)
     finish();
 }
 
+/* So many that half a budget of two seconds is just enough for both. */
+static uint64_t extents = 10000;
+
+static int
+count(int fd, uint64_t most, uint64_t *ret_count)
+{
+    (void)fd;
+    *ret_count = extents < most ? extents : most;
+    return 0;
+}
+
+static void
+fragmented_disks_are_layers_and_quiesced(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    begin(2, true);
+    rig_setting(rig, "vmsnapshot.freeze.budget", "2000");
+    storage_file_set_counter(rig->storage, count);
+    extents = 10000;
+    CHECK_OK(take(uuid), &err);
+    layers_are(2, 4);
+    CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+    extents = 10200;
+    CHECK_OK(take(uuid), &err);
+    rig_learn(rig, RIG_SNAPSHOT, uuid);
+    layers_are(0, 4);
+    row_of(uuid, &row);
+    CHECK_TEXT(row.state, "Ready");
+    CHECK(row.quiesced == 1);
+    CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+    rig_forget(rig, uuid);
+    /* Nobody waits for a clone of a machine that is stopped. */
+    rig_power(rig, false);
+    CHECK_OK(take(uuid), &err);
+    layers_are(2, 4);
+    CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+    finish();
+}
+
+/* Frozen or not, a guest waits for its disk. */
+static void
+fragmented_disks_are_layers_for_a_guest_that_goes_on(void)
+{
+    const struct request_vm_snapshot crash = {.vm = RIG_VM,
+                                              .crash_consistent = true};
+    char uuid[UUID_TEXT_SIZE];
+    AUTO_STATE(vm_snapshot) row = {0};
+
+    begin(1, true);
+    rig_setting(rig, "vmsnapshot.freeze.budget", "2000");
+    storage_file_set_counter(rig->storage, count);
+    extents = 20200;
+    CHECK_OK(take_as(&crash, uuid), &err);
+    rig_learn(rig, RIG_SNAPSHOT, uuid);
+    layers_are(0, 2);
+    row_of(uuid, &row);
+    CHECK(row.quiesced == 0);
+    finish();
+}
+
 /* -- the guest comes first ------------------------------------------------- */
 
 static int
@@ -678,6 +740,8 @@ main(void)
     RUN(without_an_agent_it_is_refused_unless_a_crash_will_do);
     RUN(several_disks_of_a_guest_that_goes_on_are_layers);
     RUN(the_reserve_counts_for_every_disk);
+    RUN(fragmented_disks_are_layers_and_quiesced);
+    RUN(fragmented_disks_are_layers_for_a_guest_that_goes_on);
     RUN(one_that_thawed_by_itself_has_no_snapshot);
     RUN(the_budget_is_kept);
     RUN(one_that_was_frozen_too_long_says_how_long);

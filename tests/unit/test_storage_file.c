@@ -375,6 +375,34 @@ a_clone_takes_no_space(void)
     }
 }
 
+/* Every other page of a file is there: as many extents as pages. */
+static void
+an_estimate_goes_by_extents_and_not_by_size(void)
+{
+    AUTO_FREE char *path = path_join(folder, "fragments.raw");
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    char page[4096];
+    int64_t ms = -1;
+
+    BED;
+    memset(page, 'x', sizeof(page));
+    CHECK(ftruncate(fd, (int64_t)(2000 * 2 * sizeof(page))) == 0);
+    for (uint64_t i = 0; i < 2000; i++)
+        CHECK_OK(
+            fd_pwrite(fd, page, sizeof(page), i * 2 * sizeof(page), path, &err),
+            &err);
+    CHECK_OK(storage_estimate(storage, path, 5000, &ms, &err), &err);
+    CHECK(ms >= 90 && ms <= 110); /* XFS may put some pages together */
+    CHECK_OK(storage_estimate(storage, path, 30, &ms, &err), &err);
+    CHECK(ms == 30);
+    CHECK_OK(storage_estimate(storage, bed.paths[0], 5000, &ms, &err), &err);
+    CHECK(ms == 0);
+    fault_arm("storage.estimate", 1, FAULT_FAIL);
+    CHECK(storage_estimate(storage, path, 30, &ms, &err) < 0);
+    fault_disarm();
+    CHECK(unlink(path) == 0);
+}
+
 static void
 a_folder_on_a_read_only_file_system_is_an_error(void)
 {
@@ -412,6 +440,7 @@ main(void)
         all();
         RUN(a_file_system_that_shares_blocks_is_found_out);
         RUN(a_clone_takes_no_space);
+        RUN(an_estimate_goes_by_extents_and_not_by_size);
         RUN(a_folder_on_a_read_only_file_system_is_an_error);
         (void)umount(disks);
     } else {

@@ -5,6 +5,9 @@
  * under way and keeps new ones out meanwhile.  So that little is left to be
  * flushed while the guest is frozen, preparing flushes once before.
  *
+ * How long that takes goes by the number of extents, not by their size: XFS
+ * does each in a transaction of its own.
+ *
  * The clone is made under a name that ends in ".part", flushed, and renamed:
  * whoever looks into the folder never takes half a snapshot for one.
  */
@@ -16,6 +19,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/vec.h"
+#include "storage/file/extent_count.h"
 #include "storage/file/sparse_copy.h"
 #include "storage/storage_kind.h"
 
@@ -33,9 +37,14 @@
 /* How much is cloned to find out whether it can be. */
 #define PROBE_LENGTH ((uint64_t)65536)
 
+/* XFS cloned files of 5000 to 100000 extents at 30 to 100 microseconds for
+ * each, on two busy cores with a virtual disk; a quiet host is faster. */
+#define EXTENTS_PER_MS 20
+
 struct file_storage {
     struct storage storage; /* first */
     storage_file_cloner *cloner;
+    storage_file_counter *counter;
 };
 
 struct file_part {
@@ -166,6 +175,23 @@ file_capabilities(struct storage *storage, const char *locator, unsigned *ret,
     *ret = STORAGE_CLONE;
     if (able > 0)
         *ret |= STORAGE_LIVE | STORAGE_INSTANT;
+    return 0;
+}
+
+static int
+file_estimate(struct storage *storage, const char *locator, int64_t most_ms,
+              int64_t *ret_ms, struct error *err)
+{
+    AUTO_CLOSE int fd = open_disk(locator, err);
+    uint64_t count = 0;
+
+    if (fd < 0)
+        return -1;
+    if (file_of(storage)->counter(fd, (uint64_t)most_ms * EXTENTS_PER_MS,
+                                  &count) < 0 ||
+        fault_here("storage.estimate"))
+        return error_set_errno(err, errno, "extents of '%s'", locator);
+    *ret_ms = (int64_t)(count / EXTENTS_PER_MS);
     return 0;
 }
 
@@ -418,6 +444,7 @@ static const struct storage_kind kind = {
     .name = "file",
     .free = file_free,
     .capabilities = file_capabilities,
+    .estimate = file_estimate,
     .snapshot_name = file_snapshot_name,
     .prepare = file_prepare,
     .commit = file_commit,
@@ -436,6 +463,7 @@ storage_file_new(void)
 
     storage->storage.kind = &kind;
     storage->cloner = clone_by_kernel;
+    storage->counter = extent_count;
     return &storage->storage;
 }
 
@@ -443,4 +471,10 @@ void
 storage_file_set_cloner(struct storage *storage, storage_file_cloner *cloner)
 {
     file_of(storage)->cloner = cloner != NULL ? cloner : clone_by_kernel;
+}
+
+void
+storage_file_set_counter(struct storage *storage, storage_file_counter *counter)
+{
+    file_of(storage)->counter = counter != NULL ? counter : extent_count;
 }

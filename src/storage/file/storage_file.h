@@ -8,8 +8,8 @@
  * name ends in ".part".  One clone is one moment of one file, also while it
  * is written to; several files are several moments (no GROUP_ATOMIC).
  *
- * Fault points: storage.probe, .prepare, .clone (each disk), .sync, .rename,
- * .directory, .undo, .remove, .copy.
+ * Fault points: storage.probe, .estimate, .prepare, .clone (each disk), .sync,
+ * .rename, .directory, .undo, .remove, .copy.
  */
 #ifndef STORAGE_FILE_STORAGE_FILE_H
 #define STORAGE_FILE_STORAGE_FILE_H
@@ -26,5 +26,13 @@ typedef int storage_file_cloner(int from, int to);
  * FICLONE request, and every file system can.  NULL: as at the start. */
 void storage_file_set_cloner(struct storage *storage,
                              storage_file_cloner *cloner) NONNULL(1);
+
+/* Count the extents of the file, no further than `most`: 0, or -1 and errno. */
+typedef int storage_file_counter(int fd, uint64_t most, uint64_t *ret_count);
+
+/* For tests: this is done instead of asking the file system.  NULL: as at the
+ * start. */
+void storage_file_set_counter(struct storage *storage,
+                              storage_file_counter *counter) NONNULL(1);
 
 #endif
