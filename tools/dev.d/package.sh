@@ -3,13 +3,17 @@
 usage() {
     cat <<'TEXT'
 usage: ./dev package [OUTPUT-DIR]
+       sudo ./dev package --test
 
 Build for /usr and make varve_VERSION_ARCH.deb and varve-VERSION-ARCH.tar.gz
 of what `meson install` installs, in OUTPUT-DIR (build-package/).
 
-The package installs the hook for libvirt (varved --install-hook), and enables
-and starts the daemon on its first installation.  An upgrade leaves a running daemon, and so its jobs, alone; removing the package
-leaves backups and the database.
+The package installs the hook for libvirt (varved --install-hook), enables the
+daemon and starts it.  An upgrade leaves a running daemon, and so its jobs,
+alone.  Removing the package, and purging it, leave backups and the database.
+
+  --test   make it, and try it in a throw-away copy of this system's root:
+           install, start, upgrade, remove, purge (tests/package)
 TEXT
 }
 
@@ -27,6 +31,24 @@ library_packages() {
         sed -n 's/^shlibs:Depends=//p'
 }
 
+# What Debian wants to find below /usr/share.
+write_documents() {
+    local tree=$1 version=$2 doc=$1/usr/share/doc/varve
+    find "$tree/usr/share/man" -type f -exec gzip -9n {} +
+    install -D -m 644 data/debian/copyright "$doc/copyright"
+    install -D -m 644 data/debian/lintian-overrides \
+        "$tree/usr/share/lintian/overrides/varve"
+    gzip -9nc CHANGES.md >"$doc/NEWS.gz"
+    gzip -9nc >"$doc/changelog.gz" <<TEXT
+varve ($version) bookworm; urgency=medium
+
+  * What changed is in NEWS.gz.
+
+ -- The varve developers <varve@varve.invalid>  $(date -uR -r CHANGES.md)
+TEXT
+    chmod 644 "$doc"/*.gz
+}
+
 write_control() {
     local tree=$1 version=$2 arch=$3 depends=$4
     install -d "$tree/DEBIAN"
@@ -34,7 +56,7 @@ write_control() {
 Package: varve
 Version: $version
 Architecture: $arch
-Maintainer: The varve developers <varve@localhost>
+Maintainer: The varve developers <varve@varve.invalid>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
@@ -46,53 +68,25 @@ Description: snapshots, incremental backups and restores of KVM machines
  Points are plain qcow2 files in plain folders.
 TEXT
     (cd "$tree" && find etc -type f -printf '/%p\n') >"$tree/DEBIAN/conffiles"
-    cat >"$tree/DEBIAN/postinst" <<'TEXT'
-#!/bin/sh
-set -e
-[ "$1" = configure ] || exit 0
-# What it says when it cannot is the administrator's to read.
-hook=$(/usr/sbin/varved --install-hook) || hook=
-if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-    # A libvirtd that has never seen a hook looks for one when it is told to.
-    case $hook in
-    *'systemctl reload'*)
-        for unit in libvirtd virtqemud; do
-            ! systemctl -q is-active $unit || systemctl reload $unit || true
-        done
-        ;;
-    esac
-    if [ -z "$2" ]; then
-        systemctl enable --now varved.service
-    fi
-fi
-TEXT
-    cat >"$tree/DEBIAN/prerm" <<'TEXT'
-#!/bin/sh
-set -e
-if [ "$1" = remove ]; then
-    if [ -d /run/systemd/system ]; then
-        systemctl disable --now varved.service || true
-    fi
-    # It refuses while a machine is held: the hook goes on to guard it.
-    /usr/sbin/varved --remove-hook || true
-fi
-TEXT
-    chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
+    (cd "$tree" && find usr -type f -exec md5sum {} + | LC_ALL=C sort -k 2) \
+        >"$tree/DEBIAN/md5sums"
+    install -m 755 data/debian/postinst data/debian/prerm data/debian/postrm \
+        "$tree/DEBIAN"
 }
 
-main() {
-    local out=${1:-build-package} version arch tree work
+# make_package OUTPUT-DIR: both files are in it; says how they are called.
+make_package() {
+    local out=$1 version arch tree work
     version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
     arch=$(dpkg --print-architecture)
     # The flags of build/, so that what is shipped is what was tested.
     CC=gcc build_into build-package --prefix=/usr --sysconfdir=/etc \
-        --localstatedir=/var
+        --localstatedir=/var -Dtests=false
     work=$(mktemp -d)
     tree=$work/tree
     quietly build-package/install.log meson install -C build-package \
         --no-rebuild --strip --destdir "$tree"
-    install -D -m 644 LICENSE "$tree/usr/share/doc/varve/copyright"
+    write_documents "$tree" "$version"
     mkdir -p "$out"
     tar -C "$tree" --owner=0 --group=0 -czf \
         "$out/varve-$version-$arch.tar.gz" .
@@ -102,4 +96,13 @@ main() {
         "$out/varve_${version}_$arch.deb" >/dev/null
     rm -rf "$work"
     ls -l "$out/varve_${version}_$arch.deb" "$out/varve-$version-$arch.tar.gz"
+}
+
+main() {
+    if [[ ${1:-} == --test ]]; then
+        make_package build-package
+        bash tests/package/package.test "$root" build-package/varve_*.deb
+        return
+    fi
+    make_package "${1:-build-package}"
 }

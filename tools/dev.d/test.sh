@@ -8,7 +8,7 @@ usage: sudo ./dev test [--quick | --all [PIECE...]]
 
 What CI runs: installs what is missing, builds with gcc and with clang and
 its sanitizers, runs every suite in both, the 'tsan' suite under the thread
-sanitizer, and all live tests.  Says why a test was skipped, names what
+sanitizer, the package's scripts, and all live tests.  Says why a test was skipped, names what
 failed, and ends with the line
 
   N passed, N failed, N skipped
@@ -17,7 +17,7 @@ failed, and ends with the line
   --all     exhaustive: every fault point, long random sequences; the counts
             go to docs/reliability.md (VARVE_TEST_ALL=1 for the tests).  It
             takes hours: what has run at this commit is not run again, and
-            PIECE (of: gcc fault model asan tsan live) runs only those
+            PIECE (of: gcc fault model asan tsan package live) runs only those
 TEXT
 }
 
@@ -73,6 +73,16 @@ suites_tsan() {
     run_suites tsan build-tsan "$1" "$(multiplier 8)" --suite tsan
 }
 
+# The package is made, and its scripts run in a throw-away root.
+suites_package() {
+    local start=$SECONDS
+    ./dev package >/dev/null
+    "$taps" run package package build-package/package.log 300 \
+        bash tests/package/package.test "$root" build-package/varve_*.deb \
+        >>"$1" || true
+    say "package: $(seconds_since "$start") s"
+}
+
 live_names() {
     live_tests | awk -v kind="$1" '$3 == kind || kind == "any" { print $1 }'
 }
@@ -88,7 +98,7 @@ logs() { ls build/meson-logs/*.json build*/live/*.log 2>/dev/null || true; }
 
 # -- exhaustive, piece by piece -------------------------------------------------
 
-pieces="gcc fault model asan tsan live"
+pieces="gcc fault model asan tsan package live"
 
 all_gcc() {
     run_suites gcc build "$1" 50 --no-suite live --no-suite bench \
@@ -98,6 +108,7 @@ all_fault() { run_suites fault build "$1" 50 --suite fault; }
 all_model() { run_suites model build "$1" 50 --suite model; }
 all_asan() { suites_asan "$1"; }
 all_tsan() { suites_tsan "$1"; }
+all_package() { suites_package "$1"; }
 all_live() { build_asan && suites_live "$1"; }
 
 head_commit() {
@@ -203,6 +214,7 @@ main() {
     if [[ $mode != quick ]]; then
         suites_asan "$results"
         suites_tsan "$results"
+        suites_package "$results"
         suites_live "$results"
     fi
     # shellcheck disable=SC2046
