@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * background.h -- work that takes only what nobody else wants.
+ * background.h -- work that gives way to others.
  */
 #ifndef BASE_BACKGROUND_H
 #define BASE_BACKGROUND_H
@@ -8,11 +8,23 @@
 #include "base/compiler.h"
 #include "base/error.h"
 
+/* How much nicer than the rest of the process, and the nicest there is. */
+#define BACKGROUND_NICE 10
+#define BACKGROUND_NICE_MOST 19
+
+/*
+ * Who gets the processor when several want it; the disk is had when nobody
+ * else wants it (idle I/O class), either way.
+ */
+enum background_degree {
+    BACKGROUND_LOW, /* others first, a tenth at least is had: a larger nice */
+    BACKGROUND_IDLE /* only what nobody else wants: SCHED_IDLE */
+};
+
 /**
- * background_run(function, context, err):
- * Run function(context) in a thread of its own that gets the processor
- * (SCHED_IDLE) and the disk (idle I/O class) when nobody else wants them, and
- * wait for its end.  Threads that it starts are like it.
+ * background_run(degree, function, context, err):
+ * Run function(context) in a thread of its own with that priority, and wait
+ * for its end.  Threads that it starts are like it.
  *
  * A priority that was given up cannot be had back without privileges: hence
  * the thread.  What cannot be lowered stays as it is.
@@ -20,7 +32,8 @@
  * Returns:    what function() returns; ERROR_IO when there is no thread to be
  *             had.
  */
-int background_run(int (*function)(void *context, struct error *err),
-                   void *context, struct error *err) MUST_CHECK NONNULL(1, 3);
+int background_run(enum background_degree degree,
+                   int (*function)(void *context, struct error *err),
+                   void *context, struct error *err) MUST_CHECK NONNULL(2, 4);
 
 #endif

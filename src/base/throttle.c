@@ -33,9 +33,24 @@ void
 throttle_set(struct throttle *throttle, uint64_t bytes, uint64_t operations)
 {
     lock_take(&throttle->lock);
-    throttle->bytes = bytes;
-    throttle->operations = operations;
+    if (throttle->bytes != bytes || throttle->operations != operations) {
+        throttle->bytes = bytes;
+        throttle->operations = operations;
+        throttle->bytes_at = throttle->operations_at = NEVER;
+        throttle->changes++;
+    }
     lock_give(&throttle->lock);
+}
+
+unsigned
+throttle_changes(struct throttle *throttle)
+{
+    unsigned changes;
+
+    lock_take(&throttle->lock);
+    changes = throttle->changes;
+    lock_give(&throttle->lock);
+    return changes;
 }
 
 /* Reserve `amount` of one limit, *at being its time. */

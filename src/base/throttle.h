@@ -26,15 +26,21 @@ struct throttle {
     uint64_t operations;   /* under lock: a second; 0: no limit */
     int64_t bytes_at;      /* under lock: when the next may start */
     int64_t operations_at; /* under lock */
+    unsigned changes;      /* under lock: of the limits */
 };
 
 void throttle_init(struct throttle *throttle, uint64_t bytes,
                    uint64_t operations) NONNULL(1);
 void throttle_release(struct throttle *throttle) NONNULL(1);
 
-/* New limits, for everything that is reserved from now on. */
+/* New limits, for everything that is reserved from now on; what was reserved
+ * by the old ones is forgotten.  The same limits change nothing. */
 void throttle_set(struct throttle *throttle, uint64_t bytes,
                   uint64_t operations) NONNULL(1);
+
+/* How often the limits have changed: whoever waits by a reservation from
+ * before reserves anew. */
+unsigned throttle_changes(struct throttle *throttle) MUST_CHECK NONNULL(1);
 
 /**
  * throttle_reserve(throttle, bytes, operations, now_us):

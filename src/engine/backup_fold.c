@@ -17,6 +17,7 @@
 #include "engine/backup.h"
 #include "engine/events.h"
 #include "engine/operation.h"
+#include "engine/pace.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -233,16 +234,35 @@ tell(struct job *job, const struct state_backup *backup,
                             (json_int_t)folded->kept);
 }
 
+/* What is folded, away from the job's own priority; all borrowed. */
+struct folding {
+    struct job *job;
+    const char *vm;
+    const char *backup;
+    const char *oldest;
+    struct repo_folded folded;
+};
+
+static int
+fold_files(void *context, struct error *err)
+{
+    struct folding *folding = context;
+    struct job *job = folding->job;
+    const struct copy_options copying = {.progress = &job->progress};
+    const struct repo_fold_options options = {
+        .copy = &copying, .verify = job_number(job, "verify") != 0};
+
+    return repo_fold(job->engine->repo, folding->vm, folding->backup,
+                     folding->oldest, &options, &folding->folded, err);
+}
+
 static int
 fold(struct job *job, struct state_backup *backup, struct error *err)
 {
     struct engine *engine = job->engine;
     AUTO_STATE(backup) oldest = {0};
     AUTO_STATE(vm) vm = {0};
-    const struct copy_options copying = {.progress = &job->progress};
-    const struct repo_fold_options options = {
-        .copy = &copying, .verify = job_number(job, "verify") != 0};
-    struct repo_folded folded = {.moved = 0};
+    struct folding folding = {.job = job};
     struct error later = ERROR_INIT;
     json_t *payload;
     int64_t operation;
@@ -257,8 +277,10 @@ fold(struct job *job, struct state_backup *backup, struct error *err)
     if (result < 0)
         return -1;
     job_step(job, "folding");
-    result = repo_fold(engine->repo, vm.uuid, backup->uuid, oldest.uuid,
-                       &options, &folded, err);
+    folding.vm = vm.uuid;
+    folding.backup = backup->uuid;
+    folding.oldest = oldest.uuid;
+    result = pace_run(engine, fold_files, &folding, err);
     if (result == 0 && fault_here("backup.folded"))
         result =
             error_set_errno(err, errno, "after folding '%s'", backup->uuid);
@@ -270,7 +292,7 @@ fold(struct job *job, struct state_backup *backup, struct error *err)
         return -1;
     }
     if (result == 0)
-        tell(job, backup, &folded);
+        tell(job, backup, &folding.folded);
     return result;
 }
 

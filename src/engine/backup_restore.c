@@ -12,6 +12,7 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/nvram.h"
+#include "engine/pace.h"
 #include "engine/retop.h"
 
 #include <errno.h>
@@ -76,11 +77,21 @@ match_volumes(struct retop *retop, struct tree *tree,
     return 0;
 }
 
+/* What is written, away from the job's own priority; all borrowed. */
+struct writing {
+    struct job *job;
+    const struct retop *retop;
+    const struct repo_point *point;
+};
+
 static int
-write_volumes(struct job *job, const struct retop *retop,
-              const struct repo_point *point, struct error *err)
+write_volumes(void *context, struct error *err)
 {
-    const struct copy_options options = {.progress = &job->progress};
+    const struct writing *writing = context;
+    struct job *job = writing->job;
+    const struct retop *retop = writing->retop;
+    const struct repo_point *point = writing->point;
+    const struct copy_options options = pace_options(job, PACE_RESTORE);
 
     for (size_t i = 0; i < retop->count; i++) {
         const struct retop_disk *disk = &retop->disks[i];
@@ -116,6 +127,7 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_REPO_POINT struct repo_point *point = NULL;
     AUTO_RETOP struct retop *retop = NULL;
+    struct writing writing;
     struct error why;
 
     if (tree_read(engine->state, backup->vm_id, &tree, err) < 0 ||
@@ -138,7 +150,8 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
         retop_prepare(engine, retop, err) < 0)
         return -1;
     job_step(job, "writing volumes");
-    if (write_volumes(job, retop, point, err) < 0 ||
+    writing = (struct writing){.job = job, .retop = retop, .point = point};
+    if (pace_run(engine, write_volumes, &writing, err) < 0 ||
         write_nvram(retop, point, err) < 0) {
         why = *err;
         if (retop_undo(engine, retop, &why, err) == 0)

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/nvram.h"
+#include "engine/pace.h"
 #include "engine/settings.h"
 #include "image/qcow2.h"
 #include "image/qcow2_writer.h"
@@ -107,7 +108,7 @@ copy_volume(struct storing *s, const char *image, const char *index,
         .compression = s->compression,
         .direct = true,
     };
-    const struct copy_options copying = {.progress = &s->job->progress};
+    const struct copy_options copying = pace_options(s->job, PACE_BACKUP);
     struct qcow2_writer *writer = NULL;
     struct digest_builder *builder = NULL;
     int result = -1;
@@ -358,9 +359,18 @@ make_plan(struct job *job, struct state_backup *backup, struct tree *tree,
     return 0;
 }
 
+/* What is copied, away from the job's own priority. */
+struct copying {
+    struct plan *plan;        /* borrowed */
+    struct repo_stage *stage; /* borrowed */
+};
+
 static int
-store_volumes(struct plan *plan, struct repo_stage *stage, struct error *err)
+store_volumes(void *context, struct error *err)
 {
+    struct plan *plan = ((struct copying *)context)->plan;
+    struct repo_stage *stage = ((struct copying *)context)->stage;
+
     for (size_t i = 0; i < plan->rows.count; i++) {
         char root[DIGEST_ROOT_TEXT] = "";
         struct storing *s = &plan->items[i];
@@ -386,6 +396,7 @@ backup_store(struct job *job, struct state_backup *backup, struct tree *tree,
     CLEANUP(plan_release) struct plan plan = {.items = NULL};
     AUTO_REPO_POINT struct repo_point *point = NULL;
     AUTO_REPO_STAGE struct repo_stage *stage = NULL;
+    struct copying copying;
     struct error ignored = ERROR_INIT;
 
     if (make_plan(job, backup, tree, &plan, &point, err) < 0)
@@ -393,7 +404,8 @@ backup_store(struct job *job, struct state_backup *backup, struct tree *tree,
     stage = repo_stage_begin(job->engine->repo, &point, err);
     if (stage == NULL)
         return -1;
-    if (store_volumes(&plan, stage, err) == 0 &&
+    copying = (struct copying){.plan = &plan, .stage = stage};
+    if (pace_run(job->engine, store_volumes, &copying, err) == 0 &&
         repo_stage_publish(stage, err) == 0)
         return 0;
     /* What cannot be removed now is found by its marker later. */

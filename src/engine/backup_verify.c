@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "engine/events.h"
+#include "engine/pace.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -197,16 +198,33 @@ find(struct job *job, struct state_backup *ret_backup,
     return *ret_point != NULL ? 0 : -1;
 }
 
+/* What is read, away from the job's own priority; all borrowed. */
+struct reading {
+    struct job *job;
+    const struct repo_point *point;
+    struct repo_verdict *verdict;
+};
+
+static int
+read_point(void *context, struct error *err)
+{
+    const struct reading *reading = context;
+    const struct copy_options options = {.progress = &reading->job->progress};
+
+    return repo_verify_point(reading->job->engine->repo, reading->point,
+                             &options, reading->verdict, err);
+}
+
 static int
 verify(struct job *job, struct state_backup *backup,
        struct repo_verdict *ret_verdict, struct error *err)
 {
     AUTO_REPO_POINT struct repo_point *point = NULL;
-    const struct copy_options options = {.progress = &job->progress};
+    struct reading reading = {.job = job, .verdict = ret_verdict};
+    int result = find(job, backup, &point, err);
 
-    if (find(job, backup, &point, err) == 0 &&
-        repo_verify_point(job->engine->repo, point, &options, ret_verdict,
-                          err) == 0)
+    reading.point = point;
+    if (result == 0 && pace_run(job->engine, read_point, &reading, err) == 0)
         return 0;
     if (err->code == ERROR_NOT_FOUND || err->code == ERROR_CONFLICT)
         return error_set(err, ERROR_CANCELLED,

@@ -18,6 +18,7 @@
 #include "engine/job.h"
 #include "engine/lookup.h"
 #include "engine/merge_gate.h"
+#include "engine/pace.h"
 #include "engine/requests.h"
 #include "engine/scrub.h"
 #include "engine/self_test.h"
@@ -87,6 +88,7 @@ engine_new(const struct engine_config *config, struct error *err)
         engine->storages[engine->storage_count++] = config->storages[i];
     engine->queue = job_queue_new(engine, config->workers);
     engine->merges = merge_gate_new();
+    engine->pace = pace_new();
     engine->space = space_watch_new(NULL, 0, 0);
     engine->thaws = thaw_again_new(engine);
     /* The hook runs as another user and must see the names. */
@@ -101,6 +103,7 @@ engine_new(const struct engine_config *config, struct error *err)
         engine_free(engine);
         return NULL;
     }
+    pace_plan(engine);
     return engine;
 }
 
@@ -244,6 +247,7 @@ engine_start(struct engine *engine, struct error *err)
 void
 engine_settings_changed(struct engine *engine)
 {
+    pace_plan(engine);
     scrub_plan(engine);
     space_plan(engine);
 }
@@ -262,6 +266,7 @@ engine_free(struct engine *engine)
         return;
     job_queue_free(engine->queue);
     merge_gate_free(engine->merges);
+    pace_free(engine->pace);
     space_watch_free(engine->space);
     thaw_again_free(engine->thaws);
     repo_free(engine->repo);

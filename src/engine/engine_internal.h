@@ -12,6 +12,7 @@
 
 struct job_queue;
 struct merge_gate;
+struct pace;
 struct space_watch;
 struct thaw_again;
 
@@ -23,6 +24,7 @@ struct engine {
     struct repo *repo;            /* owned */
     struct job_queue *queue;      /* owned */
     struct merge_gate *merges;    /* owned */
+    struct pace *pace;            /* owned */
     struct space_watch *space;    /* owned */
     struct thaw_again *thaws;     /* owned */
     char *hold_dir;               /* owned */

@@ -323,7 +323,7 @@ scrub_run(struct job *job, struct error *err)
     pass.options.progress = &pass.watched;
     result = begin(&pass, err);
     if (result == 0) {
-        result = background_run(run, &pass, err);
+        result = background_run(BACKGROUND_IDLE, run, &pass, err);
         if (result == 0)
             result = finish(&pass, err);
         if (result < 0)

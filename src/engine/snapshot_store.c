@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/events.h"
+#include "engine/pace.h"
 #include "engine/pins.h"
 #include "engine/retop.h"
 #include "engine/snapshot.h"
@@ -16,18 +17,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is copied, away from the job's own priority; all borrowed. */
+struct copying {
+    struct job *job;
+    const struct state_snapshot *row;
+    struct tree_volume *volume;
+    int64_t layer_id;
+    struct repo_stage *stage;
+};
+
 static int
-copy(struct job *job, const struct state_snapshot *row,
-     struct tree_volume *volume, int64_t layer_id, struct repo_stage *stage,
-     struct error *err)
+copy(void *context, struct error *err)
 {
+    const struct copying *from = context;
+    const struct state_snapshot *row = from->row;
+    struct repo_stage *stage = from->stage;
     size_t count;
-    AUTO_FREE struct image_ref *refs = tree_refs(volume, layer_id, &count);
+    AUTO_FREE struct image_ref *refs =
+        tree_refs(from->volume, from->layer_id, &count);
     AUTO_BLOCKDEV struct blockdev *source =
         blockdev_open_chain(refs, count, BLOCKDEV_LIVE | BLOCKDEV_DIRECT, err);
     const struct qcow2_writer_options options = {
         .size = (uint64_t)row->virtual_size, .direct = true};
-    const struct copy_options copying = {.progress = &job->progress};
+    const struct copy_options copying = pace_options(from->job, PACE_BACKUP);
     struct qcow2_writer *writer = NULL;
     struct digest_builder *builder = NULL;
     char root[DIGEST_ROOT_TEXT] = "";
@@ -92,6 +104,8 @@ snapshot_store(struct job *job, const struct state_snapshot *row,
     AUTO_REPO_POINT struct repo_point *point =
         new_point(job->engine, row, volume, layer_id, err);
     AUTO_REPO_STAGE struct repo_stage *stage = NULL;
+    struct copying copying = {
+        .job = job, .row = row, .volume = volume, .layer_id = layer_id};
     struct error ignored = ERROR_INIT;
     int result;
 
@@ -100,7 +114,8 @@ snapshot_store(struct job *job, const struct state_snapshot *row,
     stage = repo_stage_begin(repo, &point, err);
     if (stage == NULL)
         return -1;
-    result = copy(job, row, volume, layer_id, stage, err);
+    copying.stage = stage;
+    result = pace_run(job->engine, copy, &copying, err);
     if (result == 0 && fault_here("snapshot.stored"))
         result = error_set_errno(err, errno, "after the copy");
     if (result == 0 && repo_stage_publish(stage, err) == 0)

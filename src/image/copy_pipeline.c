@@ -76,6 +76,7 @@ struct worker {
     void *own; /* the sink's */
     uint64_t ticket;
     struct copy_window window;
+    unsigned changes; /* of the shared rate, when it was reserved */
 };
 
 /* -- under the lock ----------------------------------------------------- */
@@ -112,24 +113,32 @@ take_cursor(struct pipeline *pipeline, struct error *err)
     return result;
 }
 
-/* When the rates allow to read the window. */
+/* When the shared rate allows to read the window. */
+static int64_t
+reserve_shared(struct worker *worker)
+{
+    const struct copy_window *window = &worker->window;
+    struct throttle *shared = worker->pipeline->job->options->throttle;
+    int64_t now_us = clock_monotonic_us();
+    uint64_t reads = 0;
+
+    if (shared == NULL)
+        return now_us;
+    for (size_t i = 0; i < window->piece_count; i++)
+        reads += !window->pieces[i].zero;
+    worker->changes = throttle_changes(shared);
+    return throttle_reserve(shared, window->length, reads, now_us);
+}
+
+/* When both rates do. */
 static int64_t
 reserve(struct worker *worker)
 {
-    const struct copy_window *window = &worker->window;
     struct pipeline *pipeline = worker->pipeline;
-    struct throttle *shared = pipeline->job->options->throttle;
-    int64_t now_us = clock_monotonic_us();
-    uint64_t reads = 0;
-    int64_t start_us;
+    int64_t start_us = throttle_reserve(&pipeline->rate, worker->window.length,
+                                        1, clock_monotonic_us());
 
-    for (size_t i = 0; i < window->piece_count; i++)
-        reads += !window->pieces[i].zero;
-    start_us = throttle_reserve(&pipeline->rate, window->length, reads, now_us);
-    if (shared == NULL)
-        return start_us;
-    return MAX(start_us,
-               throttle_reserve(shared, window->length, reads, now_us));
+    return MAX(start_us, reserve_shared(worker));
 }
 
 /* Give the cursor back, with the next number for what it gave. */
@@ -147,23 +156,38 @@ number_and_give_cursor(struct worker *worker)
     return start_us;
 }
 
-/* Wait for the rate; only a failure or a cancel ends it before. */
+/* Wait a moment for the rate; a failure or a cancel ends it before. */
 static int
-wait_until(struct pipeline *pipeline, int64_t start_us, struct error *err)
+wait_a_moment(struct pipeline *pipeline, int64_t rest_us, struct error *err)
 {
-    int64_t now = clock_monotonic_us();
-    int result = 0;
+    int64_t wait_ms = MIN((rest_us + 999) / 1000, (int64_t)WAIT_MS);
+    int result;
 
     lock_take(&pipeline->lock);
-    while (now < start_us && (result = check_locked(pipeline, err)) == 0) {
-        int64_t wait_ms = MIN((start_us - now + 999) / 1000, (int64_t)WAIT_MS);
-
+    result = check_locked(pipeline, err);
+    if (result == 0)
         (void)signal_wait_until(&pipeline->stopped, &pipeline->lock,
                                 clock_monotonic_ms() + wait_ms);
-        now = clock_monotonic_us();
-    }
     lock_give(&pipeline->lock);
     return result;
+}
+
+/* Wait for the rate.  When the shared one was changed meanwhile, what was
+ * reserved by the old one does not count any more. */
+static int
+wait_until(struct worker *worker, int64_t start_us, struct error *err)
+{
+    struct throttle *shared = worker->pipeline->job->options->throttle;
+    int64_t now = clock_monotonic_us();
+
+    while (now < start_us) {
+        if (wait_a_moment(worker->pipeline, start_us - now, err) < 0)
+            return -1;
+        if (shared != NULL && throttle_changes(shared) != worker->changes)
+            start_us = reserve_shared(worker);
+        now = clock_monotonic_us();
+    }
+    return 0;
 }
 
 /* 1 when there is something to do, 0 when all is done. */
@@ -183,7 +207,7 @@ take_ticket(struct worker *worker, struct error *err)
     start_us = number_and_give_cursor(worker);
     if (found == 0)
         return 0;
-    return wait_until(pipeline, start_us, err) < 0 ? -1 : 1;
+    return wait_until(worker, start_us, err) < 0 ? -1 : 1;
 }
 
 /* Only the one whose turn came is woken; tickets that nobody has committed

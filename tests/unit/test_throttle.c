@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -93,6 +93,27 @@ a_new_limit_counts_at_once(void)
 }
 
 static void
+what_waited_by_an_old_limit_is_told_to_ask_again(void)
+{
+    struct throttle throttle;
+    int64_t now = 5 * SECOND;
+    unsigned changes;
+
+    throttle_init(&throttle, 0, 1);
+    changes = throttle_changes(&throttle);
+    CHECK(throttle_reserve(&throttle, 1, 100, now) == now);
+    CHECK(throttle_reserve(&throttle, 1, 1, now) == now + 100 * SECOND);
+    throttle_set(&throttle, 0, 1);
+    CHECK(throttle_changes(&throttle) == changes);
+    CHECK(throttle_reserve(&throttle, 1, 1, now) == now + 101 * SECOND);
+    throttle_set(&throttle, 0, 10);
+    CHECK(throttle_changes(&throttle) == changes + 1);
+    CHECK(throttle_reserve(&throttle, 1, 10, now) == now);
+    CHECK(throttle_reserve(&throttle, 1, 1, now) == now + SECOND);
+    throttle_release(&throttle);
+}
+
+static void
 absurd_sizes_do_not_overflow(void)
 {
     struct throttle throttle;
@@ -106,28 +127,34 @@ absurd_sizes_do_not_overflow(void)
 
 /* -- background ---------------------------------------------------------- */
 
-static bool
-is_idle(void)
+struct look {
+    int policy[2]; /* of the thread itself, and of one that it started */
+    int nice[2];
+    long io_class[2];
+};
+
+static void
+look_at(struct look *look, size_t i)
 {
-    return sched_getscheduler(0) == SCHED_IDLE &&
-           (syscall(SYS_ioprio_get, 1, 0) >> 13) == 3;
+    look->policy[i] = sched_getscheduler(0);
+    look->nice[i] = getpriority(PRIO_PROCESS, 0);
+    look->io_class[i] = syscall(SYS_ioprio_get, 1, 0) >> 13;
 }
 
 static void *
-look_from_a_thread(void *answer)
+look_from_a_thread(void *context)
 {
-    *(bool *)answer = is_idle();
+    look_at(context, 1);
     return NULL;
 }
 
 static int
 look(void *context, struct error *err)
 {
-    bool *idle = context;
     pthread_t thread;
 
-    idle[0] = is_idle();
-    if (pthread_create(&thread, NULL, look_from_a_thread, &idle[1]) == 0)
+    look_at(context, 0);
+    if (pthread_create(&thread, NULL, look_from_a_thread, context) == 0)
         (void)pthread_join(thread, NULL);
     return error_set(err, ERROR_BUSY, "handed on");
 }
@@ -136,12 +163,34 @@ static void
 background_work_is_idle_and_nobody_else_is(void)
 {
     struct error err = ERROR_INIT;
-    bool idle[2] = {false, false};
+    struct look seen = {.policy = {-1, -1}};
+    struct look after = {.policy = {-1, -1}};
 
-    CHECK(background_run(look, idle, &err) == -1);
+    CHECK(background_run(BACKGROUND_IDLE, look, &seen, &err) == -1);
     CHECK(err.code == ERROR_BUSY);
-    CHECK(idle[0] && idle[1]);
-    CHECK(!is_idle());
+    for (size_t i = 0; i < 2; i++)
+        CHECK(seen.policy[i] == SCHED_IDLE && seen.io_class[i] == 3);
+    look_at(&after, 0);
+    CHECK(after.policy[0] != SCHED_IDLE && after.io_class[0] != 3);
+}
+
+static void
+work_of_low_priority_is_nicer_but_not_idle(void)
+{
+    struct error err = ERROR_INIT;
+    struct look before = {.policy = {-1, -1}};
+    struct look seen = before;
+    struct look after = before;
+
+    look_at(&before, 0);
+    CHECK(background_run(BACKGROUND_LOW, look, &seen, &err) == -1);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(seen.nice[i] ==
+              MIN(before.nice[0] + BACKGROUND_NICE, BACKGROUND_NICE_MOST));
+        CHECK(seen.policy[i] == before.policy[0] && seen.io_class[i] == 3);
+    }
+    look_at(&after, 0);
+    CHECK(after.nice[0] == before.nice[0] && after.io_class[0] != 3);
 }
 
 int
@@ -152,7 +201,9 @@ main(void)
     RUN(operations_are_counted_beside_the_bytes);
     RUN(what_was_not_used_is_not_saved_up);
     RUN(a_new_limit_counts_at_once);
+    RUN(what_waited_by_an_old_limit_is_told_to_ask_again);
     RUN(absurd_sizes_do_not_overflow);
     RUN(background_work_is_idle_and_nobody_else_is);
+    RUN(work_of_low_priority_is_nicer_but_not_idle);
     return check_done();
 }
