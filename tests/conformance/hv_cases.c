@@ -17,134 +17,44 @@
 #include <poll.h>
 #include <sys/stat.h>
 
-#define DISKS_MAX 4
-#define WAIT_MS 60000
-
 static struct hv_bed *bed;
 
 static const char absent[] = "00000000-0000-4000-8000-000000000000";
 
-/* The disks that can have overlays, and names for new ones. */
-struct disks {
-    struct hv_machine *machine;
-    size_t count;
-    const char *target[DISKS_MAX];
-    char *overlay[DISKS_MAX];
-    struct hv_disk_change change[DISKS_MAX];
-};
-
-static void
-disks_release(struct disks *disks)
-{
-    for (size_t i = 0; i < disks->count; i++)
-        free(disks->overlay[i]);
-    hv_machine_free(disks->machine);
-}
-#define AUTO_DISKS CLEANUP(disks_release)
-
 static bool
-find_disks(struct disks *ret_disks)
+find_disks(struct hv_bed_disks *ret_disks)
 {
-    struct error err = ERROR_INIT;
-    struct hv_machine *machine = NULL;
-
-    memset(ret_disks, 0, sizeof(*ret_disks));
-    if (hv_get(bed->hv, bed->uuid, &machine, &err) < 0) {
-        printf("# %s\n", err.message);
-        return false;
-    }
-    ret_disks->machine = machine;
-    for (size_t i = 0; i < machine->disk_count; i++) {
-        const struct hv_disk *disk = &machine->disks[i];
-
-        if (disk->device == HV_DISK && disk->source != NULL &&
-            !disk->readonly && strcmp(disk->format, "qcow2") == 0 &&
-            ret_disks->count < DISKS_MAX)
-            ret_disks->target[ret_disks->count++] = disk->target;
-    }
-    return ret_disks->count > 0;
+    return hv_bed_find_disks(bed, ret_disks);
 }
 
-/* New overlay files above the present tops. */
 static bool
-make_overlays(struct disks *disks)
+make_overlays(struct hv_bed_disks *disks)
 {
-    bool made = true;
-
-    for (size_t i = 0; i < disks->count; i++) {
-        struct hv_disk_view view;
-        struct error err = ERROR_INIT;
-        struct uuid name;
-        const char *top;
-
-        if (hv_view(bed->hv, bed->uuid, disks->target[i], &view, &err) < 0)
-            return false;
-        uuid_new(&name);
-        top = view.qemu_count > 0 ? view.qemu_chain[0] : view.inactive_top;
-        free(disks->overlay[i]);
-        disks->overlay[i] = xasprintf("%s/%s.qcow2", bed->directory, name.text);
-        made = made && oracle("qemu-img", "create", "-q", "-f", "qcow2", "-b",
-                              top, "-F", "qcow2", disks->overlay[i]);
-        disks->change[i] = (struct hv_disk_change){disks->target[i],
-                                                   disks->overlay[i], "qcow2"};
-        hv_disk_view_release(&view);
-    }
-    return made;
+    return hv_bed_make_overlays(bed, disks);
 }
 
 static bool
 start(void)
 {
-    struct error err = ERROR_INIT;
-
-    if (hv_start(bed->hv, bed->uuid, &err) == 0)
-        return true;
-    printf("# start: %s\n", err.message);
-    return false;
+    return hv_bed_start(bed);
 }
 
 static void
 stop(void)
 {
-    struct error err = ERROR_INIT;
-
-    if (hv_destroy(bed->hv, bed->uuid, &err) < 0)
-        CHECK(err.code == ERROR_CONFLICT);
+    CHECK(hv_bed_stop(bed));
 }
 
-/* All three views of a disk name `top`, and QEMU's chain has that length. */
 static bool
 views_agree(const char *target, const char *top, size_t length)
 {
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
-    struct error err = ERROR_INIT;
-
-    if (hv_view(bed->hv, bed->uuid, target, &view, &err) < 0) {
-        printf("# view: %s\n", err.message);
-        return false;
-    }
-    if (view.qemu_count == length && length > 0 && view.live_top != NULL &&
-        view.inactive_top != NULL && strcmp(view.qemu_chain[0], top) == 0 &&
-        strcmp(view.live_top, top) == 0 && strcmp(view.inactive_top, top) == 0)
-        return true;
-    printf("# disk %s: want '%s' and %zu files, have\n", target, top, length);
-    for (size_t i = 0; i < view.qemu_count; i++)
-        printf("#   qemu %s\n", view.qemu_chain[i]);
-    printf("#   live %s\n#   inactive %s\n",
-           view.live_top != NULL ? view.live_top : "(null)",
-           view.inactive_top != NULL ? view.inactive_top : "(null)");
-    return false;
+    return hv_bed_views_agree(bed, target, top, length);
 }
 
 static size_t
 chain_length(const char *target)
 {
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
-    struct error err = ERROR_INIT;
-
-    if (hv_view(bed->hv, bed->uuid, target, &view, &err) < 0)
-        return 0;
-    return view.qemu_count;
+    return hv_bed_chain_length(bed, target);
 }
 
 /* -- what is there ------------------------------------------------------- */
@@ -152,7 +62,7 @@ chain_length(const char *target)
 static void
 the_machine_is_listed_as_it_is_got(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     AUTO_HV_MACHINE_LIST struct hv_machine_list list = {.items = NULL};
     struct error err = ERROR_INIT;
     size_t found = 0;
@@ -214,7 +124,7 @@ the_facts_name_the_hypervisor(void)
 static void
 a_stopped_machine_has_an_inactive_view_only(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
     AUTO_FREE char *xml = NULL;
     struct error err = ERROR_INIT;
@@ -231,7 +141,7 @@ a_stopped_machine_has_an_inactive_view_only(void)
 static void
 a_stopped_machine_refuses_what_needs_a_running_one(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct hv_job job = {.state = HV_JOB_READY};
     struct error err = ERROR_INIT;
 
@@ -258,7 +168,7 @@ a_stopped_machine_refuses_what_needs_a_running_one(void)
 static void
 defining_disks_changes_the_inactive_view_alone(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
 
     REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
@@ -328,7 +238,7 @@ a_stopped_machine_is_forgotten_and_its_disks_stay(void)
 static void
 a_machine_whose_image_is_missing_does_not_start(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
     AUTO_FREE char *away = NULL;
 
@@ -348,7 +258,7 @@ a_machine_whose_image_is_missing_does_not_start(void)
 static void
 a_running_machine_has_three_views_that_agree(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
 
     REQUIRE(start());
@@ -367,9 +277,9 @@ a_running_machine_has_three_views_that_agree(void)
 static void
 a_snapshot_switches_all_its_disks(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
-    size_t before[DISKS_MAX];
+    size_t before[HV_BED_DISKS_MAX];
 
     REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
     for (size_t i = 0; i < disks.count; i++)
@@ -385,7 +295,7 @@ a_snapshot_switches_all_its_disks(void)
 static void
 a_snapshot_of_one_disk_leaves_the_others(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
     size_t other;
 
@@ -405,7 +315,7 @@ a_snapshot_of_one_disk_leaves_the_others(void)
 static void
 a_snapshot_that_fails_switches_no_disk(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
     size_t last;
 
@@ -445,7 +355,7 @@ memory_file(void)
 
 /* New overlays above what the disks had in `old`. */
 static bool
-make_overlays_above(struct disks *disks, const struct hv_machine *old)
+make_overlays_above(struct hv_bed_disks *disks, const struct hv_machine *old)
 {
     bool made = true;
 
@@ -477,11 +387,11 @@ runs(void)
 static void
 a_machine_goes_on_from_its_saved_memory(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     AUTO_FREE char *path = memory_file();
-    struct hv_memory memory = {.path = path, .timeout_ms = WAIT_MS};
+    struct hv_memory memory = {.path = path, .timeout_ms = HV_BED_WAIT_MS};
     struct error err = ERROR_INIT;
-    size_t before[DISKS_MAX];
+    size_t before[HV_BED_DISKS_MAX];
     struct stat about;
 
     REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
@@ -491,7 +401,7 @@ a_machine_goes_on_from_its_saved_memory(void)
                                 &memory, &err),
              &err);
     CHECK(runs());
-    CHECK(memory.pause_ms >= 0 && memory.pause_ms < WAIT_MS);
+    CHECK(memory.pause_ms >= 0 && memory.pause_ms < HV_BED_WAIT_MS);
     printf("# the guest stood still for %lld ms\n", (long long)memory.pause_ms);
     CHECK(stat(path, &about) == 0 && (about.st_mode & 07777) == 0600);
     for (size_t i = 0; i < disks.count; i++)
@@ -519,7 +429,7 @@ a_machine_goes_on_from_its_saved_memory(void)
 static void
 a_memory_that_is_not_whole_is_refused(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     AUTO_FREE char *path = memory_file();
     struct error err = ERROR_INIT;
 
@@ -536,9 +446,9 @@ a_memory_that_is_not_whole_is_refused(void)
 static void
 a_memory_snapshot_that_fails_switches_no_disk(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     AUTO_FREE char *path = memory_file();
-    struct hv_memory memory = {.path = path, .timeout_ms = WAIT_MS};
+    struct hv_memory memory = {.path = path, .timeout_ms = HV_BED_WAIT_MS};
     struct error err = ERROR_INIT;
 
     REQUIRE(find_disks(&disks) && make_overlays(&disks));
@@ -558,184 +468,6 @@ a_memory_snapshot_that_fails_switches_no_disk(void)
             chain_length(disks.target[i])));
     stop();
     (void)unlink(path);
-}
-
-/* -- block jobs ------------------------------------------------------------ */
-
-static bool
-take_snapshot(struct disks *disks)
-{
-    struct error err = ERROR_INIT;
-
-    if (make_overlays(disks) &&
-        hv_snapshot(bed->hv, bed->uuid, disks->change, 1, false, &err) == 0)
-        return true;
-    printf("# snapshot: %s\n", err.message);
-    return false;
-}
-
-static void
-an_active_commit_becomes_ready_and_pivots(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    struct error err = ERROR_INIT;
-    struct hv_job job = {.state = HV_JOB_NONE};
-    const char *base;
-    const char *target;
-    size_t length;
-
-    REQUIRE(find_disks(&disks) && start());
-    target = disks.target[0];
-    base = hv_machine_find_disk(disks.machine, target)->source;
-    length = chain_length(target);
-    REQUIRE(take_snapshot(&disks));
-    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
-             &err);
-    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
-                         &err),
-             &err);
-    CHECK(job.state == HV_JOB_READY && job.is_active_commit);
-    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
-    CHECK(job.state == HV_JOB_READY);
-    CHECK(make_overlays(&disks));
-    CHECK(hv_snapshot(bed->hv, bed->uuid, disks.change, 1, false, &err) == -1);
-    CHECK(err.code == ERROR_BUSY);
-    CHECK_OK(hv_pivot(bed->hv, bed->uuid, target, &err), &err);
-    CHECK(views_agree(target, base, length));
-    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
-    CHECK(job.state == HV_JOB_NONE);
-    stop();
-}
-
-static void
-a_mid_chain_commit_ends_by_itself(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    AUTO_FREE char *middle = NULL;
-    struct error err = ERROR_INIT;
-    struct hv_job job = {.state = HV_JOB_NONE};
-    const char *base;
-    const char *target;
-    size_t length;
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
-
-    REQUIRE(find_disks(&disks) && start());
-    target = disks.target[0];
-    base = hv_machine_find_disk(disks.machine, target)->source;
-    length = chain_length(target);
-    REQUIRE(take_snapshot(&disks));
-    middle = xstrdup(disks.overlay[0]);
-    REQUIRE(take_snapshot(&disks));
-    CHECK(chain_length(target) == length + 2);
-    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, middle, base, 0, &err),
-             &err);
-    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
-                         &err),
-             &err);
-    CHECK(job.state == HV_JOB_COMPLETED && !job.is_active_commit);
-    CHECK(views_agree(target, disks.overlay[0], length + 1));
-    CHECK_OK(hv_view(bed->hv, bed->uuid, target, &view, &err), &err);
-    CHECK(view.qemu_count > 1 && strcmp(view.qemu_chain[1], base) == 0);
-    stop();
-    /* The header of the layer above was rewritten too. */
-    REQUIRE(start());
-    CHECK(chain_length(target) == length + 1);
-    stop();
-}
-
-static void
-an_aborted_job_leaves_the_chain(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    struct error err = ERROR_INIT;
-    struct hv_job job = {.state = HV_JOB_READY};
-    const char *base;
-    const char *target;
-    size_t length;
-
-    REQUIRE(find_disks(&disks) && start());
-    target = disks.target[0];
-    base = hv_machine_find_disk(disks.machine, target)->source;
-    REQUIRE(take_snapshot(&disks));
-    length = chain_length(target);
-    CHECK_OK(hv_job_abort(bed->hv, bed->uuid, target, &err), &err);
-    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
-             &err);
-    CHECK_OK(hv_job_set_speed(bed->hv, bed->uuid, target, 1 << 20, &err), &err);
-    CHECK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err) ==
-          -1);
-    CHECK(err.code == ERROR_BUSY);
-    CHECK_OK(hv_job_abort(bed->hv, bed->uuid, target, &err), &err);
-    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
-    CHECK(job.state == HV_JOB_NONE);
-    CHECK(views_agree(target, disks.overlay[0], length));
-    CHECK(hv_pivot(bed->hv, bed->uuid, target, &err) == -1);
-    CHECK(err.code == ERROR_CONFLICT);
-    /* And it can be done again. */
-    CHECK_OK(hv_commit_start(bed->hv, bed->uuid, target, NULL, base, 0, &err),
-             &err);
-    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, target, WAIT_MS, NULL, NULL, &job,
-                         &err),
-             &err);
-    CHECK_OK(hv_pivot(bed->hv, bed->uuid, target, &err), &err);
-    CHECK(views_agree(target, base, length - 1));
-    stop();
-}
-
-static void
-a_commit_of_files_outside_the_chain_is_refused(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    struct error err = ERROR_INIT;
-
-    REQUIRE(find_disks(&disks) && start() && make_overlays(&disks));
-    CHECK(hv_commit_start(bed->hv, bed->uuid, disks.target[0], NULL,
-                          disks.overlay[0], 0, &err) == -1);
-    CHECK(err.code == ERROR_IO || err.code == ERROR_INVALID);
-    CHECK(hv_commit_start(bed->hv, bed->uuid, "vdzz", NULL, disks.overlay[0], 0,
-                          &err) == -1);
-    CHECK(err.code == ERROR_NOT_FOUND);
-    stop();
-}
-
-static void
-waiting_without_a_job_says_that_there_is_none(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    struct error err = ERROR_INIT;
-    struct hv_job job = {.state = HV_JOB_READY};
-
-    REQUIRE(find_disks(&disks) && start());
-    CHECK_OK(hv_job_wait(bed->hv, bed->uuid, disks.target[0], WAIT_MS, NULL,
-                         NULL, &job, &err),
-             &err);
-    CHECK(job.state == HV_JOB_NONE);
-    stop();
-}
-
-static void
-a_job_dies_with_its_machine(void)
-{
-    AUTO_DISKS struct disks disks = {.count = 0};
-    struct error err = ERROR_INIT;
-    struct hv_job job = {.state = HV_JOB_READY};
-    const char *target;
-
-    REQUIRE(find_disks(&disks) && start());
-    target = disks.target[0];
-    REQUIRE(take_snapshot(&disks));
-    CHECK_OK(hv_commit_start(
-                 bed->hv, bed->uuid, target, NULL,
-                 hv_machine_find_disk(disks.machine, target)->source, 0, &err),
-             &err);
-    stop();
-    CHECK_OK(hv_job_query(bed->hv, bed->uuid, target, &job, &err), &err);
-    CHECK(job.state == HV_JOB_NONE);
-    CHECK(hv_pivot(bed->hv, bed->uuid, target, &err) == -1);
-    CHECK(err.code == ERROR_CONFLICT);
-    CHECK(start());
-    CHECK(views_agree(target, disks.overlay[0], chain_length(target)));
-    stop();
 }
 
 /* -- events ---------------------------------------------------------------- */
@@ -767,7 +499,7 @@ was_seen(enum hv_state state)
 static void
 events_tell_of_start_and_end(void)
 {
-    int64_t deadline = clock_monotonic_ms() + WAIT_MS;
+    int64_t deadline = clock_monotonic_ms() + HV_BED_WAIT_MS;
     char uuid[UUID_TEXT_SIZE];
 
     (void)snprintf(uuid, sizeof(uuid), "%s", bed->uuid);
@@ -834,9 +566,11 @@ attach_and_detach(bool running)
     CHECK(hv_attach_disk(bed->hv, bed->uuid, &disk, &err) == -1);
     CHECK(err.code == ERROR_CONFLICT);
     error_clear(&err);
-    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", WAIT_MS, &err), &err);
+    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", HV_BED_WAIT_MS, &err),
+             &err);
     CHECK(views_with("vdy") == 0);
-    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", WAIT_MS, &err), &err);
+    CHECK_OK(hv_detach_disk(bed->hv, bed->uuid, "vdy", HV_BED_WAIT_MS, &err),
+             &err);
 }
 
 static void
@@ -856,7 +590,7 @@ a_disk_is_attached_to_a_running_machine_and_detached(void)
 static void
 a_running_disk_grows(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
     uint64_t bytes = (uint64_t)8 << 30;
 
@@ -928,7 +662,7 @@ a_frozen_guest_is_seen_and_thawed(void)
 static void
 a_quiesced_snapshot_leaves_the_guest_thawed(void)
 {
-    AUTO_DISKS struct disks disks = {.count = 0};
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
     struct error err = ERROR_INIT;
 
     REQUIRE(start_with_agent() && find_disks(&disks) && make_overlays(&disks));
@@ -954,7 +688,7 @@ a_shutdown_waits_for_the_end(void)
     struct error err = ERROR_INIT;
 
     REQUIRE(start_with_agent());
-    CHECK_OK(hv_shutdown(bed->hv, bed->uuid, WAIT_MS, &err), &err);
+    CHECK_OK(hv_shutdown(bed->hv, bed->uuid, HV_BED_WAIT_MS, &err), &err);
     CHECK_OK(hv_get(bed->hv, bed->uuid, &machine, &err), &err);
     CHECK(machine != NULL && machine->state == HV_STOPPED);
 }
@@ -979,12 +713,6 @@ hv_cases_run(struct hv_bed *where)
     RUN(a_machine_goes_on_from_its_saved_memory);
     RUN(a_memory_that_is_not_whole_is_refused);
     RUN(a_memory_snapshot_that_fails_switches_no_disk);
-    RUN(an_active_commit_becomes_ready_and_pivots);
-    RUN(a_mid_chain_commit_ends_by_itself);
-    RUN(an_aborted_job_leaves_the_chain);
-    RUN(a_commit_of_files_outside_the_chain_is_refused);
-    RUN(waiting_without_a_job_says_that_there_is_none);
-    RUN(a_job_dies_with_its_machine);
     RUN(events_tell_of_start_and_end);
     RUN(a_disk_is_attached_to_a_stopped_machine_and_detached);
     RUN(a_disk_is_attached_to_a_running_machine_and_detached);
