@@ -142,7 +142,7 @@ enum qcow2_writer_gear {
 struct qcow2_writer_batch {
     struct qcow2_writer *writer;         /* borrowed */
     ZSTD_CCtx *zstd[QCOW2_WRITER_GEARS]; /* owned, or NULL */
-    bool dense;     /* the last cluster of this batch kept half its length */
+    bool dense;     /* the last cluster of this batch kept much of its length */
     z_stream *zlib; /* owned, or NULL */
     struct qcow2_writer_item *items;
     size_t item_count;
