@@ -32,8 +32,9 @@ struct engine {
     char *libvirt_uri;            /* owned; NULL without a watchdog */
     char *only;                   /* owned; as in engine_config */
     _Atomic int64_t scrub_due_ms; /* wall clock; 0: no pass is planned */
-    int64_t image_store_id;       /* of `repo` */
-    int64_t host_id;              /* of the hypervisor */
+    _Atomic int64_t repository_due_ms; /* monotonic clock; see repository.h */
+    int64_t image_store_id;            /* of `repo` */
+    int64_t host_id;                   /* of the hypervisor */
     int64_t zone_id;
 };
 

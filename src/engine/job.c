@@ -13,6 +13,7 @@
 #include "base/vec.h"
 #include "engine/engine_internal.h"
 #include "engine/job_internal.h"
+#include "engine/repository.h"
 #include "engine/scrub.h"
 #include "engine/space.h"
 
@@ -342,6 +343,7 @@ tick(void *context)
         lock_give(&queue->lock);
         scrub_tick(queue->engine);
         space_tick(queue->engine);
+        repository_tick(queue->engine);
         for (size_t i = 0; i < count; i++) {
             job_write_progress(queue->engine, list[i].id, list[i].done,
                                list[i].total, NULL);

@@ -6,6 +6,7 @@
 #include "engine/job.h"
 #include "engine/machine.h"
 #include "engine/offering.h"
+#include "engine/repository.h"
 #include "engine/scrub.h"
 #include "engine/self_test.h"
 #include "engine/snapshot.h"
@@ -43,6 +44,7 @@ static const struct job_kind kinds[] = {
     {"verifyBackup", backup_run_verify},
     {"foldBackup", backup_run_fold},
     {"scrubImageStore", scrub_run},
+    {"settleImageStore", repository_run_settle},
     {"selfTest", self_test_run},
     {"removeSelfTest", self_test_run_removal},
 };

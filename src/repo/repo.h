@@ -338,14 +338,31 @@ struct repo_settled {
     size_t strays;   /* files that no manifest or marker explains; left */
 };
 
+/* Is that point being worked on?  1, 0, -1 with *err set. */
+typedef int repo_is_busy(const char *point, void *context, struct error *err);
+
 /**
- * repo_settle(repo, keep, keep_count, ret_settled, err):
- * repo_settle_point() for everything unfinished but the points (uuids) in
- * `keep`, which are being worked on.
+ * repo_settle(repo, vm, is_busy, context, ret_settled, err):
+ * repo_settle_point() for everything unfinished, of that machine or (NULL) of
+ * all, but the points that are being worked on.  `is_busy` is asked after the
+ * folders were read, so that a point which is begun meanwhile is not touched;
+ * NULL: none is.  Strays are counted when all are settled.
  */
-int repo_settle(const struct repo *repo, const char *const *keep,
-                size_t keep_count, struct repo_settled *ret_settled,
-                struct error *err) MUST_CHECK NONNULL(1, 4, 5);
+int repo_settle(const struct repo *repo, const char *vm, repo_is_busy *is_busy,
+                void *context, struct repo_settled *ret_settled,
+                struct error *err) MUST_CHECK NONNULL(1, 5, 6);
+
+struct repo_owners {
+    char **items; /* owned; uuids of machines and volumes, each once */
+    size_t count;
+    size_t capacity;
+};
+void repo_owners_release(struct repo_owners *owners) NONNULL(1);
+#define AUTO_REPO_OWNERS CLEANUP(repo_owners_release)
+
+/* Whose points have something unfinished, be it worked on or not. */
+int repo_list_unsettled(const struct repo *repo, struct repo_owners *ret_owners,
+                        struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
 /* -- folding ------------------------------------------------------------ */
 

@@ -20,8 +20,10 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/map.h"
 #include "base/memory.h"
 #include "base/path.h"
+#include "base/vec.h"
 #include "repo/manifest.h"
 
 #include <errno.h>
@@ -354,22 +356,32 @@ repo_settle_point(const struct repo *repo, const char *vm, const char *point,
 /* -- everything --------------------------------------------------------- */
 
 static bool
-is_kept(const char *const *keep, size_t count, const char *point)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(keep[i], point) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
 has_suffix(const char *text, const char *suffix)
 {
     size_t length = strlen(text);
     size_t tail = strlen(suffix);
 
     return length >= tail && strcmp(text + length - tail, suffix) == 0;
+}
+
+/* Manifests and markers. */
+static bool
+is_half_written(const char *suffix)
+{
+    return has_suffix(suffix, ".tmp") || has_suffix(suffix, REPO_PARTIAL);
+}
+
+static bool
+is_unfinished(const char *suffix)
+{
+    static const char *const names[] = {REPO_MARKER, REPO_TOMBSTONE,
+                                        REPO_FOLDING, REPO_FOLD, REPO_FOLDED};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(suffix, names[i]) == 0)
+            return true;
+    }
+    return is_half_written(suffix);
 }
 
 static int
@@ -379,14 +391,18 @@ settle_entry(const struct repo *repo, const struct repo_entry *entry,
     const char *vm = entry->vm.text;
     const char *point = entry->point.text;
     AUTO_FREE char *path = NULL;
+    bool is_stage = strcmp(entry->suffix, REPO_MARKER) == 0 &&
+                    !has(repo, vm, point, REPO_MANIFEST);
 
-    if (strcmp(entry->suffix, REPO_MARKER) == 0) {
-        settled->stages += !has(repo, vm, point, REPO_MANIFEST);
-        return repo_settle_point(repo, vm, point, err) < 0 ? -1 : 0;
-    }
-    if (strcmp(entry->suffix, REPO_TOMBSTONE) == 0) {
-        settled->removals++;
-        return repo_settle_point(repo, vm, point, err) < 0 ? -1 : 0;
+    /* What waits for a manifest that cannot be read is not settled by it. */
+    if (strcmp(entry->suffix, REPO_MARKER) == 0 ||
+        strcmp(entry->suffix, REPO_TOMBSTONE) == 0) {
+        if (repo_settle_point(repo, vm, point, err) < 0)
+            return -1;
+        settled->stages += is_stage && !has(repo, vm, point, REPO_MARKER);
+        settled->removals += strcmp(entry->suffix, REPO_TOMBSTONE) == 0 &&
+                             !has(repo, vm, point, REPO_TOMBSTONE);
+        return 0;
     }
     /* Of those that rest on a folded point, the folded one's tells. */
     if (strcmp(entry->suffix, REPO_FOLDING) == 0 ||
@@ -395,9 +411,7 @@ settle_entry(const struct repo *repo, const struct repo_entry *entry,
         settled->folds += strcmp(entry->suffix, REPO_FOLDED) != 0;
         return repo_settle_point(repo, vm, point, err) < 0 ? -1 : 0;
     }
-    /* Half-written manifests and markers. */
-    if (!has_suffix(entry->suffix, ".tmp") &&
-        !has_suffix(entry->suffix, REPO_PARTIAL))
+    if (!is_half_written(entry->suffix))
         return 0;
     path = repo_point_file(repo, vm, point, entry->suffix);
     return fd_unlink(path, err);
@@ -472,19 +486,52 @@ count_strays(const struct repo *repo, size_t *ret_count, struct error *err)
 }
 
 int
-repo_settle(const struct repo *repo, const char *const *keep, size_t keep_count,
-            struct repo_settled *ret_settled, struct error *err)
+repo_settle(const struct repo *repo, const char *vm, repo_is_busy *is_busy,
+            void *context, struct repo_settled *ret_settled, struct error *err)
 {
     AUTO_REPO_ENTRIES struct repo_entries entries = REPO_ENTRIES_INIT;
 
     *ret_settled = (struct repo_settled){.stages = 0};
+    if (repo_scan(repo, vm, &entries, err) < 0)
+        return -1;
+    for (size_t i = 0; i < entries.count; i++) {
+        const struct repo_entry *entry = &entries.items[i];
+        int busy =
+            is_busy != NULL ? is_busy(entry->point.text, context, err) : 0;
+
+        if (busy < 0 ||
+            (busy == 0 && settle_entry(repo, entry, ret_settled, err) < 0))
+            return -1;
+    }
+    return vm != NULL ? 0 : count_strays(repo, &ret_settled->strays, err);
+}
+
+void
+repo_owners_release(struct repo_owners *owners)
+{
+    for (size_t i = 0; i < owners->count; i++)
+        free(owners->items[i]);
+    vec_release(owners);
+}
+
+int
+repo_list_unsettled(const struct repo *repo, struct repo_owners *ret_owners,
+                    struct error *err)
+{
+    AUTO_REPO_ENTRIES struct repo_entries entries = REPO_ENTRIES_INIT;
+    AUTO_MAP struct map *known = map_new();
+
+    *ret_owners = (struct repo_owners)VEC_INIT;
     if (repo_scan(repo, NULL, &entries, err) < 0)
         return -1;
     for (size_t i = 0; i < entries.count; i++) {
-        if (is_kept(keep, keep_count, entries.items[i].point.text))
+        const struct repo_entry *entry = &entries.items[i];
+
+        if (!is_unfinished(entry->suffix) ||
+            map_find(known, entry->vm.text) != NULL)
             continue;
-        if (settle_entry(repo, &entries.items[i], ret_settled, err) < 0)
-            return -1;
+        map_set(known, entry->vm.text, ret_owners);
+        vec_push(ret_owners, xstrdup(entry->vm.text));
     }
-    return count_strays(repo, &ret_settled->strays, err);
+    return 0;
 }

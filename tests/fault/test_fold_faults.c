@@ -129,8 +129,8 @@ settles(size_t before, size_t after)
         printf("# not whole before settling\n");
         return false;
     }
-    if (repo_settle(repo, NULL, 0, &settled, &err) < 0 || !is_whole(repo) ||
-        !verifies(repo)) {
+    if (repo_settle(repo, NULL, NULL, NULL, &settled, &err) < 0 ||
+        !is_whole(repo) || !verifies(repo)) {
         printf("# not whole after settling: %s\n", err.message);
         return false;
     }
@@ -164,7 +164,7 @@ die_at(uint64_t n, bool settle_only)
 
         fault_arm("*", n, FAULT_KILL);
         if (settle_only)
-            _exit(repo_settle(repo, NULL, 0, &settled, &err) < 0);
+            _exit(repo_settle(repo, NULL, NULL, NULL, &settled, &err) < 0);
         _exit(act(repo, &err) < 0);
     }
     return waitpid(child, &status, 0) == child && WIFSIGNALED(status);

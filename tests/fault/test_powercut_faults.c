@@ -150,7 +150,7 @@ survives(size_t moment, uint64_t seed,
         return false;
     if (is_end && act == remove_one && is_there(repo, tried))
         return false;
-    if (repo_settle(repo, NULL, 0, &settled, &err) < 0 ||
+    if (repo_settle(repo, NULL, NULL, NULL, &settled, &err) < 0 ||
         !is_whole(repo, tried) || !verifies(repo) || settled.strays != 0) {
         printf("# after settling: %zu strays, %s\n", settled.strays,
                err.message);

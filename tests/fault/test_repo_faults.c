@@ -111,7 +111,7 @@ settles(struct subject *subject, size_t files_before, size_t files_after)
     bool there;
 
     if (repo == NULL || !is_whole(subject, repo, &there) ||
-        repo_settle(repo, NULL, 0, &settled, &err) < 0 ||
+        repo_settle(repo, NULL, NULL, NULL, &settled, &err) < 0 ||
         !is_whole(subject, repo, &there)) {
         printf("# after it: %s\n", err.message);
         return false;
@@ -148,7 +148,7 @@ die_at(struct subject *subject, uint64_t n, bool settle_only)
 
         fault_arm("*", n, FAULT_KILL);
         if (settle_only)
-            _exit(repo_settle(repo, NULL, 0, &settled, &err) < 0);
+            _exit(repo_settle(repo, NULL, NULL, NULL, &settled, &err) < 0);
         _exit(act(subject, repo, &err) < 0);
     }
     return waitpid(child, &status, 0) == child && WIFSIGNALED(status);

@@ -134,7 +134,7 @@ every_point_restores_what_it_was_made_from(void)
         CHECK_TEXT(repo_point_detail(point, "quiesced"), "true");
         CHECK(strstr(point->domain_xml, "w\xc3\xa4hb") != NULL);
     }
-    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK_OK(repo_settle(repo, NULL, NULL, NULL, &settled, &err), &err);
     CHECK(settled.stages == 0 && settled.removals == 0 && settled.strays == 0);
     points_release(&points);
 }
@@ -326,6 +326,13 @@ names_from_outside_stay_inside(void)
     CHECK(repo_settle_point(repo, "x", uuid.text, &err) == -1);
 }
 
+static int
+is_it(const char *point, void *context, struct error *err)
+{
+    (void)err;
+    return strcmp(point, context) == 0;
+}
+
 static void
 what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
 {
@@ -334,7 +341,6 @@ what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
     struct error err = ERROR_INIT;
     struct points points;
     struct uuid uuid;
-    const char *keep[] = {uuid.text};
 
     points_init(&points, 9);
     REQUIRE(points_line(&points, repo, 1));
@@ -343,9 +349,9 @@ what_a_dead_stage_left_is_settled_unless_it_is_kept(void)
     CHECK(points_make(&points, repo, &uuid, points.made[0].uuid.text, &err) ==
           -1);
     fault_disarm();
-    CHECK_OK(repo_settle(repo, keep, 1, &settled, &err), &err);
+    CHECK_OK(repo_settle(repo, NULL, is_it, uuid.text, &settled, &err), &err);
     CHECK(settled.stages == 0 && settled.strays == 0);
-    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK_OK(repo_settle(repo, NULL, NULL, NULL, &settled, &err), &err);
     CHECK(settled.stages == 1 && settled.strays == 0);
     CHECK(all_restore(&points, repo, 1));
     /* The same uuid is free again. */
@@ -401,7 +407,7 @@ a_marker_that_stayed_takes_nothing_along(void)
     CHECK(!fd_exists(marker) && all_restore(&points, repo, 1));
     /* One that is there all the same. */
     sample_store(marker, (const uint8_t *)text, length);
-    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK_OK(repo_settle(repo, NULL, NULL, NULL, &settled, &err), &err);
     CHECK(settled.strays == 0 && !fd_exists(marker));
     CHECK(all_restore(&points, repo, 1));
     points_release(&points);

@@ -73,7 +73,7 @@ check_all(const struct points *points, const struct repo *repo, size_t count)
             &err);
         CHECK(verdict.good);
     }
-    CHECK_OK(repo_settle(repo, NULL, 0, &settled, &err), &err);
+    CHECK_OK(repo_settle(repo, NULL, NULL, NULL, &settled, &err), &err);
     CHECK(settled.strays == 0 && settled.folds == 0);
     scrub = repo_scrub_new(repo, NULL, &err);
     REQUIRE(scrub != NULL);
