@@ -51,6 +51,10 @@ snapshots_object(struct refs *refs, const struct state_snapshot *snapshot)
     object_set_text(object, "contentroot", snapshot->root);
     if (snapshot->state != NULL && strcmp(snapshot->state, "Error") == 0)
         object_set_text(object, "problem", snapshot->reason);
+    object_set_text(object, "verifystatus", snapshot->verify_status);
+    object_set_text(object, "verifyproblem", snapshot->verify_problem);
+    if (snapshot->verified != 0)
+        object_set_date(object, "verified", snapshot->verified);
     object_set(object, "tags", object_new_array());
     object_set_date(object, "created", snapshot->created);
     return object;

@@ -131,6 +131,27 @@ add_backups(struct call *call, json_t *problems, struct error *err)
 }
 
 static int
+add_snapshots_of_volumes(struct call *call, json_t *problems, struct error *err)
+{
+    AUTO_FILTER struct filter filter = {.has_id = true};
+    AUTO_STATE_LIST(snapshot) rows = {0};
+    struct state_query query;
+
+    if (filter_by_caller(&filter, call, err) < 0)
+        return -1;
+    filter_living(&filter);
+    filter_add(&filter,
+               (struct state_where)STATE_TEXT("verify_status", "Damaged"));
+    query = filter_query(&filter);
+    if (state_snapshot_list(call_tx(call), &query, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++)
+        add_problem(problems, "Snapshot", rows.items[i].uuid,
+                    rows.items[i].name, rows.items[i].verify_problem);
+    return 0;
+}
+
+static int
 add_jobs(struct call *call, json_t *status, struct error *err)
 {
     AUTO_FILTER struct filter filter = {.has_id = true};
@@ -335,7 +356,9 @@ status_get(struct call *call, json_t *body, struct error *err)
         add_world(call, &facts, status, problems, err) < 0 ||
         add_machines(call, status, problems, err) < 0 ||
         add_snapshots(call, problems, err) < 0 ||
-        add_backups(call, problems, err) < 0 || add_jobs(call, status, err) < 0)
+        add_backups(call, problems, err) < 0 ||
+        add_snapshots_of_volumes(call, problems, err) < 0 ||
+        add_jobs(call, status, err) < 0)
         return -1;
     object_set(status, "problem", json_incref(problems));
     return 0;

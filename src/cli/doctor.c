@@ -154,6 +154,12 @@ static const struct problem_kind problem_kinds[] = {
      "do what the text says, then 'varve vm settle' the machine"},
     {"VmSnapshot", "snapshot",
      "'varve snapshot delete' it, or 'varve vm settle' its machine"},
+    {"Backup", "backup",
+     "what it holds cannot be trusted: 'varve backup verify' tells how much is "
+     "lost; take a new one"},
+    {"Snapshot", "volume snapshot",
+     "what it holds cannot be trusted: take a new one, then 'varve volume "
+     "snapshot delete' it"},
 };
 
 static void

@@ -16,6 +16,8 @@ static const struct output_field columns[] = {
     {"ID", "id", OUTPUT_TEXT, false},
     {"ROOT", "contentroot", OUTPUT_TEXT, true},
     {"PROBLEM", "problem", OUTPUT_PROBLEM, true},
+    {"VERIFIED", "verifystatus", OUTPUT_TEXT, true},
+    {"DAMAGE", "verifyproblem", OUTPUT_PROBLEM, true},
     {.title = NULL},
 };
 

@@ -20,6 +20,7 @@
 #include "base/strbuf.h"
 #include "engine/events.h"
 #include "engine/pace.h"
+#include "engine/snapshot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -43,7 +44,7 @@ describe(const struct repo_finding *finding, struct strbuf *text)
                     finding->file, finding->leaves, finding->offset);
 }
 
-/* One backup that reads what is damaged. */
+/* One backup, or snapshot of a volume, that reads what is damaged. */
 static int
 mark_damaged(struct state_tx *tx, const struct repo_dependant *dependant,
              const char *problem, struct error *err)
@@ -53,8 +54,10 @@ mark_damaged(struct state_tx *tx, const struct repo_dependant *dependant,
         STATE_TEXT("uuid", dependant->point.text)};
     int found = state_backup_find(tx, where, 1, &row, err);
 
-    if (found <= 0) /* of another installation: the file is still damaged */
-        return found;
+    if (found == 0) /* or of another installation: it is told all the same */
+        return snapshot_mark(tx, dependant->point.text, problem, err);
+    if (found < 0)
+        return -1;
     state_set_text(&row.verify_status, BACKUP_DAMAGED);
     state_set_text(&row.verify_problem, problem);
     row.verified = clock_wall_ms();

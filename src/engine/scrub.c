@@ -7,8 +7,8 @@
  * It runs in a thread of idle priority and has a queue of its own, so that
  * neither machines nor verifications wait for it.
  *
- * When the pass ends, every backup that was there at its beginning and was not
- * found to be damaged is known to be good.
+ * When the pass ends, every backup and every snapshot of a volume that was
+ * there at its beginning and was not found to be damaged is known to be good.
  */
 #include "engine/scrub.h"
 
@@ -22,6 +22,7 @@
 #include "engine/lookup.h"
 #include "engine/requests.h"
 #include "engine/settings.h"
+#include "engine/snapshot.h"
 #include "engine/submit.h"
 #include "repo/repo_scrub.h"
 
@@ -233,30 +234,37 @@ run(void *context, struct error *err)
 
 /* -- its end ------------------------------------------------------------- */
 
-/* Every backup that was there at the beginning, and was not found damaged. */
+/* One point; a snapshot of a volume when it is no backup. */
+static int
+mark_one_good(const struct pass *pass, struct state_tx *tx, const char *point,
+              struct error *err)
+{
+    AUTO_STATE(backup) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", point)};
+    int found = state_backup_find(tx, where, 1, &row, err);
+
+    if (found == 0)
+        return snapshot_mark_good(tx, point, pass->row.started, err);
+    if (found < 0)
+        return -1;
+    if (row.verified >= pass->row.started && row.verify_status != NULL &&
+        strcmp(row.verify_status, BACKUP_DAMAGED) == 0)
+        return 0;
+    row.verified = clock_wall_ms();
+    state_set_text(&row.verify_status, BACKUP_GOOD);
+    state_set_text(&row.verify_problem, NULL);
+    return state_backup_update(tx, &row, err);
+}
+
+/* Every point that was there at the beginning, and was not found damaged. */
 static int
 mark_good(struct pass *pass, struct state_tx *tx, struct error *err)
 {
     const struct repo_list *list = repo_scrub_points(pass->scrub);
 
     for (size_t i = 0; i < list->count; i++) {
-        AUTO_STATE(backup) row = {0};
-        const struct state_where where[] = {
-            STATE_TEXT("uuid", list->points[i]->uuid.text)};
-        int found = 0;
-
-        if (list->points[i]->created_ms < pass->row.started)
-            found = state_backup_find(tx, where, 1, &row, err);
-        if (found < 0)
-            return -1;
-        if (found == 0 ||
-            (row.verified >= pass->row.started && row.verify_status != NULL &&
-             strcmp(row.verify_status, BACKUP_DAMAGED) == 0))
-            continue;
-        row.verified = clock_wall_ms();
-        state_set_text(&row.verify_status, BACKUP_GOOD);
-        state_set_text(&row.verify_problem, NULL);
-        if (state_backup_update(tx, &row, err) < 0)
+        if (list->points[i]->created_ms < pass->row.started &&
+            mark_one_good(pass, tx, list->points[i]->uuid.text, err) < 0)
             return -1;
     }
     return 0;

@@ -87,6 +87,19 @@ int snapshot_check_none(struct engine *engine, struct state_tx *tx,
                         const struct state_vm *vm, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/**
+ * snapshot_mark(tx, uuid, problem, err):
+ * Reading its file again found it damaged; that there is no such snapshot is
+ * success.
+ */
+int snapshot_mark(struct state_tx *tx, const char *uuid, const char *problem,
+                  struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/* Or it was read whole, unless it was marked since `started` (wall clock, in
+ * milliseconds). */
+int snapshot_mark_good(struct state_tx *tx, const char *uuid, int64_t started,
+                       struct error *err) MUST_CHECK NONNULL(1, 2, 4);
+
 /* -- for the files of snapshot_*.c ----------------------------------------- */
 
 /* Its size, root and state from the published point's manifest; idempotent.

@@ -3,9 +3,11 @@
  * The bytes of a volume snapshot: the frozen chain, read as the guest saw it,
  * becomes one qcow2 file without a backing file and its digest index.
  */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "engine/backup.h"
 #include "engine/events.h"
 #include "engine/pace.h"
 #include "engine/pins.h"
@@ -186,6 +188,44 @@ snapshot_fail(struct engine *engine, int64_t id, const char *why,
     if (fault_here("snapshot.fail"))
         return error_set_errno(err, errno, "record of a failed snapshot");
     return state_commit(tx, err);
+}
+
+/* -- what reading it again found -------------------------------------------
+ */
+
+static int
+mark(struct state_tx *tx, struct state_snapshot *row, const char *status,
+     const char *problem, struct error *err)
+{
+    state_set_text(&row->verify_status, status);
+    state_set_text(&row->verify_problem, problem);
+    row->verified = clock_wall_ms();
+    return state_snapshot_update(tx, row, err);
+}
+
+int
+snapshot_mark(struct state_tx *tx, const char *uuid, const char *problem,
+              struct error *err)
+{
+    AUTO_STATE(snapshot) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid)};
+    int found = state_snapshot_find(tx, where, 1, &row, err);
+
+    return found <= 0 ? found : mark(tx, &row, BACKUP_DAMAGED, problem, err);
+}
+
+int
+snapshot_mark_good(struct state_tx *tx, const char *uuid, int64_t started,
+                   struct error *err)
+{
+    AUTO_STATE(snapshot) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid)};
+    int found = state_snapshot_find(tx, where, 1, &row, err);
+
+    if (found <= 0 || (row.verified >= started && row.verify_status != NULL &&
+                       strcmp(row.verify_status, BACKUP_DAMAGED) == 0))
+        return found < 0 ? -1 : 0;
+    return mark(tx, &row, BACKUP_GOOD, NULL, err);
 }
 
 /* -- the freeze's owner ---------------------------------------------------- */

@@ -190,6 +190,11 @@ static const char *const steps[] = {
     "alter table vm_snapshot add column service_offering_id @int;"
     "alter table vm_snapshot add column vcpus @int;"
     "alter table vm_snapshot add column memory @int;",
+
+    /* 8: what reading snapshots of volumes again found */
+    "alter table snapshot add column verify_status @text;"
+    "alter table snapshot add column verify_problem @text;"
+    "alter table snapshot add column verified @int;",
 };
 /* clang-format on */
 

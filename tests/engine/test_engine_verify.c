@@ -49,9 +49,9 @@ verify(struct rig *rig, const char *uuid, json_t **ret_result)
     return result_of(rig, ticket.job, ret_result);
 }
 
-/* The first volume's file of a backup. */
+/* The first volume's file of a point, which is that machine's or volume's. */
 static char *
-image_of(struct rig *rig, const char *uuid)
+image_in(struct rig *rig, const char *owner, const char *uuid)
 {
     struct error err = ERROR_INIT;
     AUTO_FREE char *path = xasprintf("%s/work/repository", rig->directory);
@@ -59,10 +59,16 @@ image_of(struct rig *rig, const char *uuid)
     AUTO_REPO_POINT struct repo_point *point = NULL;
 
     if (repo != NULL)
-        point = repo_read_point(repo, RIG_VM, uuid, &err);
+        point = repo_read_point(repo, owner, uuid, &err);
     CHECK_OK(point == NULL ? -1 : 0, &err);
     return point != NULL ? repo_image_path(repo, point, &point->volumes[0])
                          : xstrdup("none");
+}
+
+static char *
+image_of(struct rig *rig, const char *uuid)
+{
+    return image_in(rig, RIG_VM, uuid);
 }
 
 /* Spoil the guest's data in an image: the second half of the file. */
@@ -337,6 +343,54 @@ a_scrub_marks_every_backup_good_or_damaged(void)
     rig_free(rig);
 }
 
+static void
+verified_as(struct rig *rig, const char *uuid, const char *status,
+            const char *problem)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    AUTO_STATE(snapshot) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid)};
+
+    REQUIRE(tx != NULL && state_snapshot_find(tx, where, 1, &row, &err) > 0);
+    CHECK_TEXT(row.verify_status, status);
+    CHECK(problem != NULL ? row.verify_problem != NULL &&
+                                strstr(row.verify_problem, problem) != NULL
+                          : row.verify_problem == NULL);
+    CHECK(row.verified != 0);
+}
+
+static void
+a_scrub_marks_snapshots_of_volumes_too(void)
+{
+    struct rig *rig = rig_new(1, 0, false);
+    struct error err = ERROR_INIT;
+    AUTO_STATE(scrub) row = {0};
+    AUTO_FREE char *image = NULL;
+    char volume[UUID_TEXT_SIZE];
+    char good[UUID_TEXT_SIZE];
+    char bad[UUID_TEXT_SIZE];
+
+    write_much(rig);
+    CHECK_OK(rig_volume_snapshot(rig, 0, good, &err), &err);
+    rig_guest_write(rig);
+    CHECK_OK(rig_volume_snapshot(rig, 0, bad, &err), &err);
+    CHECK(scrub(rig, &row) == 1);
+    CHECK(row.findings == 0);
+    verified_as(rig, bad, "Good", NULL);
+    rig_volume(rig, 0, volume);
+    image = image_in(rig, volume, bad);
+    spoil(image);
+    CHECK(scrub(rig, &row) == 1);
+    CHECK(row.findings == 1);
+    verified_as(rig, bad, "Damaged", image);
+    verified_as(rig, good, "Good", NULL);
+    spoil(image); /* put back */
+    CHECK(scrub(rig, &row) == 1);
+    verified_as(rig, bad, "Good", NULL);
+    rig_free(rig);
+}
+
 int
 main(void)
 {
@@ -346,5 +400,6 @@ main(void)
     RUN(with_the_change_record_lost_only_local_reading_is_repeated);
     RUN(a_lost_index_of_the_parent_makes_a_full_and_no_failure);
     RUN(a_scrub_marks_every_backup_good_or_damaged);
+    RUN(a_scrub_marks_snapshots_of_volumes_too);
     return check_done();
 }
