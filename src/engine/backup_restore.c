@@ -3,7 +3,8 @@
  * A restore writes new files beside the old ones, proves their content roots
  * while writing, and only then switches the machine's definition to them.
  * The old files go afterwards, by the planner's rule.  Volumes are matched by
- * uuid, never by order.
+ * uuid, never by order; one that was detached since is left alone, and a new
+ * one is made of what it held (restored_volumes.h).
  */
 #include "base/fault.h"
 #include "base/log.h"
@@ -12,7 +13,9 @@
 #include "engine/converge.h"
 #include "engine/events.h"
 #include "engine/nvram.h"
+#include "engine/operation.h"
 #include "engine/pace.h"
+#include "engine/restored_volumes.h"
 #include "engine/retop.h"
 
 #include <errno.h>
@@ -57,23 +60,36 @@ first_format(const struct tree_volume *volume)
                : "qcow2";
 }
 
+/* What the machine has is switched; a data disk that it has not any more is
+ * made anew.  Without its root disk it could not be started. */
 static int
-match_volumes(struct retop *retop, struct tree *tree,
-              const struct repo_point *point, struct error *err)
+match_volumes(struct retop *retop, struct restored_volumes *missing,
+              struct tree *tree, const struct repo_point *point,
+              struct error *err)
 {
     for (size_t i = 0; i < point->volume_count; i++) {
         const struct repo_volume *volume = &point->volumes[i];
         struct tree_volume *now = tree_find_uuid(tree, volume->volume.text);
 
-        if (now == NULL)
+        if (now != NULL) {
+            (void)retop_add(retop, now, NULL, first_format(now), volume->size);
+            continue;
+        }
+        if (volume->type == REPO_ROOT)
             return error_set(err, ERROR_UNSUPPORTED,
-                             "volume '%s' (%s) of the backup is not attached "
-                             "to machine '%s'; attach it and try again",
+                             "volume '%s' (%s), the root disk of the backup, "
+                             "is not attached to machine '%s'; attach it and "
+                             "try again",
                              volume->volume.text,
                              volume->target != NULL ? volume->target : "?",
                              tree->vm.name);
-        (void)retop_add(retop, now, NULL, first_format(now), volume->size);
+        restored_volumes_add(missing, volume);
     }
+    if (retop->count == 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+                         "no volume of the backup is attached to machine '%s'; "
+                         "attach one and try again",
+                         tree->vm.name);
     return 0;
 }
 
@@ -81,32 +97,50 @@ match_volumes(struct retop *retop, struct tree *tree,
 struct writing {
     struct job *job;
     const struct retop *retop;
+    struct restored_volumes *missing;
+    struct tree *tree;
     const struct repo_point *point;
 };
 
+/* The disks stand in the order of the point's volumes that the machine has. */
 static int
-write_volumes(void *context, struct error *err)
+write_disks(const struct writing *writing, struct error *err)
 {
-    const struct writing *writing = context;
-    struct job *job = writing->job;
-    const struct retop *retop = writing->retop;
     const struct repo_point *point = writing->point;
-    const struct copy_options options = pace_options(job, PACE_RESTORE);
+    const struct copy_options options =
+        pace_options(writing->job, PACE_RESTORE);
+    size_t at = 0;
 
-    for (size_t i = 0; i < retop->count; i++) {
-        const struct retop_disk *disk = &retop->disks[i];
+    for (size_t i = 0; i < point->volume_count; i++) {
+        const struct retop_disk *disk = &writing->retop->disks[at];
         enum image_format format;
 
+        if (tree_find_uuid(writing->tree, point->volumes[i].volume.text) ==
+            NULL)
+            continue;
+        at++;
         if (image_format_parse(disk->format, &format, err) < 0)
             return -1;
         if (fault_here("restore.volume"))
             return error_set_errno(err, errno, "restore '%s'", disk->target);
-        if (repo_restore_volume(job->engine->repo, point, &point->volumes[i],
-                                disk->path, format, disk->old_path, &options,
-                                err) < 0)
+        if (repo_restore_volume(writing->job->engine->repo, point,
+                                &point->volumes[i], disk->path, format,
+                                disk->old_path, &options, err) < 0)
             return error_prefix(err, "disk '%s'", disk->target);
     }
     return 0;
+}
+
+/* Everything that takes long, and may fail freely. */
+static int
+write_volumes(void *context, struct error *err)
+{
+    const struct writing *writing = context;
+
+    if (write_disks(writing, err) < 0)
+        return -1;
+    return restored_volumes_make(writing->job, writing->missing, writing->tree,
+                                 writing->point, err);
 }
 
 static int
@@ -119,6 +153,43 @@ write_nvram(const struct retop *retop, const struct repo_point *point,
                        retop->guest.nvram_copy, err);
 }
 
+/* After a failure with *err: what was made goes.  While the journal holds the
+ * switch, settling decides, and removes them then. */
+static void
+give_up(struct engine *engine, const struct retop *retop,
+        const struct restored_volumes *missing)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (operation_is_switching(engine->state, retop->vm_uuid))
+        return;
+    if (restored_volumes_drop(engine, missing, &ignored) < 0)
+        log_warning("restore-not-tidied", "error='%s'", ignored.message);
+}
+
+static int
+write_and_switch(struct writing *writing, struct retop *retop,
+                 struct error *err)
+{
+    struct engine *engine = writing->job->engine;
+    struct error why;
+
+    job_step(writing->job, "writing volumes");
+    if (pace_run(engine, write_volumes, writing, err) < 0 ||
+        write_nvram(retop, writing->point, err) < 0) {
+        why = *err;
+        if (retop_undo(engine, retop, &why, err) == 0)
+            *err = why;
+        give_up(engine, retop, writing->missing);
+        return -1;
+    }
+    job_step(writing->job, "switching disks");
+    if (retop_commit(engine, retop, err) == 0)
+        return restored_volumes_attach(writing->job, writing->missing, err);
+    give_up(engine, retop, writing->missing);
+    return -1;
+}
+
 static int
 restore(struct job *job, const struct state_backup *backup, struct error *err)
 {
@@ -127,8 +198,8 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_REPO_POINT struct repo_point *point = NULL;
     AUTO_RETOP struct retop *retop = NULL;
+    AUTO_RESTORED_VOLUMES struct restored_volumes missing = {NULL, 0, 0};
     struct writing writing;
-    struct error why;
 
     if (tree_read(engine->state, backup->vm_id, &tree, err) < 0 ||
         hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
@@ -141,7 +212,7 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
     if (point == NULL)
         return -1;
     retop = retop_new(RETOP_RESTORE, backup->id, tree, false);
-    if (match_volumes(retop, tree, point, err) < 0)
+    if (match_volumes(retop, &missing, tree, point, err) < 0)
         return -1;
     if (point->nvram != NULL)
         retop_put_nvram(retop, machine, NULL);
@@ -149,17 +220,12 @@ restore(struct job *job, const struct state_backup *backup, struct error *err)
                       "Restoring", err) < 0 ||
         retop_prepare(engine, retop, err) < 0)
         return -1;
-    job_step(job, "writing volumes");
-    writing = (struct writing){.job = job, .retop = retop, .point = point};
-    if (pace_run(engine, write_volumes, &writing, err) < 0 ||
-        write_nvram(retop, point, err) < 0) {
-        why = *err;
-        if (retop_undo(engine, retop, &why, err) == 0)
-            *err = why;
-        return -1;
-    }
-    job_step(job, "switching disks");
-    return retop_commit(engine, retop, err);
+    writing = (struct writing){.job = job,
+                               .retop = retop,
+                               .missing = &missing,
+                               .tree = tree,
+                               .point = point};
+    return write_and_switch(&writing, retop, err);
 }
 
 int

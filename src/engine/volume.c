@@ -14,6 +14,7 @@
 #include "engine/inventory.h"
 #include "engine/limits.h"
 #include "engine/operation.h"
+#include "engine/restored_volumes.h"
 #include "engine/storages.h"
 #include "engine/tree.h"
 #include "image/commit.h"
@@ -487,6 +488,8 @@ volume_settle(struct engine *engine, const struct state_operation *row,
     change.vm_id = vm;
     if (strcmp(change.action, "resize") == 0)
         result = volume_finish_resize(engine, row->id, volume, err);
+    else if (strcmp(change.action, "restore") == 0)
+        result = restored_volumes_settle(engine, &change, err);
     else
         result = volume_settle_place(engine, &change, err);
     json_decref(payload);

@@ -9,6 +9,7 @@
  *     resize   hv_resize() or commit_resize()    the image for its size
  *     attach   file (prepare), hv_attach_disk()  the definition for the disk
  *     detach   hv_detach_disk()                  the same
+ *     restore  a file (restored_volumes.h)       nothing: it is removed
  *
  * While it lasts the volume's state says so (Resizing, Attaching, Detaching).
  * A disk that the definition has and the guest has not (a death between the
@@ -61,7 +62,7 @@ int volume_look_at_machine(struct engine *engine, const struct caller *caller,
 
 /* The journal entry of one volume. */
 struct volume_change {
-    const char *action; /* "attach", "detach", "resize" */
+    const char *action; /* "attach", "detach", "resize", "restore" */
     int64_t volume_id;
     int64_t vm_id;
     const char *vm_uuid;  /* borrowed */
@@ -76,6 +77,31 @@ struct volume_change {
 int volume_begin(struct engine *engine, struct volume_change *change,
                  const char *state, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/* The file of `change` is whole: it is the volume's first layer from now on. */
+int volume_record_file(struct engine *engine,
+                       const struct volume_change *change, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
+
+/**
+ * volume_choose_device(tx, vm, asked, ret_device, err):
+ * The device id that is asked for, or (-1) one from 1 on that is free.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_INVALID when that is taken.
+ */
+int volume_choose_device(struct state_tx *tx, const struct state_vm *vm,
+                         int64_t asked, int64_t *ret_device, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4, 5);
+
+/**
+ * volume_attach_to(job, volume_id, device, wanted, err):
+ * Attach a detached volume to the job's machine, as the device `*device` or
+ * (then it is changed) a free one, and at the target `wanted` if that is free;
+ * NULL: any.
+ */
+int volume_attach_to(struct job *job, int64_t volume_id, int64_t *device,
+                     const char *wanted, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 5);
 
 /* Read a volume's row. */
 int volume_get(struct engine *engine, int64_t id, struct state_volume *ret_row,

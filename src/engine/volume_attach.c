@@ -72,9 +72,9 @@ record(struct engine *engine, const struct volume_change *change,
 }
 
 /* The new file is whole: it is the volume's first layer from now on. */
-static int
-record_file(struct engine *engine, const struct volume_change *change,
-            struct error *err)
+int
+volume_record_file(struct engine *engine, const struct volume_change *change,
+                   struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(volume) row = {0};
@@ -120,11 +120,18 @@ find_place(const struct hv_machine *machine, const struct hv_disk **ret_root,
                      machine->name);
 }
 
-/* The first free target of the root disk's kind: "vdb", "sdc". */
+/* `wanted`, if it is of the root disk's kind and free; else the first free
+ * target of that kind: "vdb", "sdc". */
 static int
 free_target(const struct hv_machine *machine, const char *like,
-            char ret_target[8], struct error *err)
+            const char *wanted, char ret_target[8], struct error *err)
 {
+    if (wanted != NULL && strlen(wanted) == 3 &&
+        strncmp(wanted, like, 2) == 0 &&
+        hv_machine_find_disk(machine, wanted) == NULL) {
+        (void)snprintf(ret_target, 8, "%s", wanted);
+        return 0;
+    }
     for (char letter = 'a'; letter <= 'z'; letter++) {
         (void)snprintf(ret_target, 8, "%.2s%c", like, letter);
         if (hv_machine_find_disk(machine, ret_target) == NULL)
@@ -145,7 +152,7 @@ make_file(struct engine *engine, const struct volume_change *change,
         return -1;
     if (fault_here("volume.file"))
         return error_set_errno(err, errno, "make '%s'", change->new_file);
-    return record_file(engine, change, err);
+    return volume_record_file(engine, change, err);
 }
 
 /* The active layer's path and format; the caller frees the row. */
@@ -279,8 +286,27 @@ attach(struct engine *engine, struct volume_change *change,
     return look_again(engine, change, true, err);
 }
 
+/* The id, unless it is taken: then one that is free. */
 static int
-run_attach(struct job *job, struct error *err)
+find_device(struct engine *engine, int64_t vm_id, int64_t *device,
+            struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(vm) vm = {0};
+
+    if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
+        return -1;
+    if (volume_choose_device(tx, &vm, *device, device, err) == 0)
+        return 0;
+    if (err->code != ERROR_INVALID)
+        return -1;
+    error_clear(err);
+    return volume_choose_device(tx, &vm, -1, device, err);
+}
+
+int
+volume_attach_to(struct job *job, int64_t volume_id, int64_t *device,
+                 const char *wanted, struct error *err)
 {
     struct engine *engine = job->engine;
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
@@ -290,23 +316,32 @@ run_attach(struct job *job, struct error *err)
     const struct hv_disk *root;
     char target[8];
     struct volume_change change = {.action = "attach",
-                                   .volume_id = job_number(job, "volume"),
+                                   .volume_id = volume_id,
                                    .vm_id = job_number(job, "vm"),
                                    .vm_uuid = job->row.queue,
                                    .target = target,
-                                   .device_id = job_number(job, "device"),
                                    .claims = true};
 
     if (hv_get(engine->hv, job->row.queue, &machine, err) < 0 ||
         find_place(machine, &root, err) < 0 ||
-        free_target(machine, root->target, target, err) < 0 ||
+        free_target(machine, root->target, wanted, target, err) < 0 ||
+        find_device(engine, change.vm_id, device, err) < 0 ||
         volume_get(engine, change.volume_id, &row, err) < 0)
         return -1;
+    change.device_id = *device;
     folder = path_parent(root->source);
     file = xasprintf("%s/%s.qcow2", folder, row.uuid);
     if (row.layer_id == 0)
         change.new_file = file;
     return attach(engine, &change, root, err);
+}
+
+static int
+run_attach(struct job *job, struct error *err)
+{
+    int64_t device = job_number(job, "device");
+
+    return volume_attach_to(job, job_number(job, "volume"), &device, NULL, err);
 }
 
 int

@@ -159,10 +159,9 @@ request_volume_create(struct engine *engine, const struct caller *caller,
                   json_object(), ret_ticket, err);
 }
 
-/* A device id that is free, or the one that is asked for. */
-static int
-choose_device(struct state_tx *tx, const struct state_vm *vm, int64_t asked,
-              int64_t *ret_device, struct error *err)
+int
+volume_choose_device(struct state_tx *tx, const struct state_vm *vm,
+                     int64_t asked, int64_t *ret_device, struct error *err)
 {
     AUTO_STATE_LIST(volume) rows = {0};
     const struct state_where where[] = {STATE_INT("vm_id", vm->id),
@@ -215,7 +214,7 @@ request_volume_attach(struct engine *engine, const struct caller *caller,
                          row.name, machine.name);
     if (check_no_snapshots(tx, &machine, false, "attached", err) < 0 ||
         check_no_offering(engine, &machine, "attached", err) < 0 ||
-        choose_device(tx, &machine, device_id, &device, err) < 0)
+        volume_choose_device(tx, &machine, device_id, &device, err) < 0)
         return -1;
     return submit(engine, tx, caller, "attachVolume", &row, &machine,
                   json_pack("{s:I}", "device", (json_int_t)device), ret_ticket,

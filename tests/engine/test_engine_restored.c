@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restoring a backup with a volume that its machine does not have any more.
+ */
+#include "check.h"
+#include "engine_rig.h"
+
+#include "base/fault.h"
+#include "base/memory.h"
+
+#include <dirent.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct rig *rig;
+static struct error err;
+static char backup[UUID_TEXT_SIZE];
+static char detached[UUID_TEXT_SIZE];
+
+/* A backup of two disks; then the second one is written to and detached. */
+static void
+begin(void)
+{
+    error_clear(&err);
+    rig = rig_new(2, 3, false);
+    rig_setting(rig, "backup.enable.attach.detach.of.volumes", "true");
+    rig_power(rig, true);
+    rig_guest_write(rig);
+    CHECK_OK(rig_backup(rig, false, backup, &err), &err);
+    rig_learn(rig, RIG_BACKUP, backup);
+    rig_guest_write(rig);
+    rig_power(rig, false);
+    rig_volume(rig, 1, detached);
+    CHECK_OK(rig_detach(rig, detached, &err), &err);
+}
+
+/* The row of a living volume; its id is 0 when it is none. */
+static void
+volume_row(const char *uuid, struct state_volume *ret)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    const struct state_where where[] = {STATE_TEXT("uuid", uuid), STATE_LIVING};
+
+    CHECK(tx != NULL && state_volume_find(tx, where, 2, ret, &err) >= 0);
+}
+
+static uint64_t
+living_volumes(void)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    const struct state_where where[] = {STATE_LIVING};
+    uint64_t count = 0;
+
+    CHECK(tx != NULL &&
+          state_volume_count(tx, STATE_QUERY(where), &count, &err) == 0);
+    return count;
+}
+
+static size_t
+files(void)
+{
+    AUTO_FREE char *pool = xasprintf("%s/work/pool", rig->directory);
+    DIR *entries = opendir(pool);
+    size_t count = 0;
+
+    while (entries != NULL && readdir(entries) != NULL)
+        count++;
+    if (entries != NULL)
+        (void)closedir(entries);
+    return count;
+}
+
+/* With the detached one out of the way everything is as the model has it. */
+static void
+finish(void)
+{
+    rig_go_back(rig, backup);
+    CHECK_OK(rig_delete_volume(rig, detached, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_power(rig, true);
+    rig_guest_write(rig);
+    CHECK_OK(rig_backup(rig, false, backup, &err), &err);
+    rig_learn(rig, RIG_BACKUP, backup);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_free(rig);
+}
+
+static void
+a_new_volume_takes_its_place(void)
+{
+    AUTO_STATE(volume) before = {0};
+    AUTO_STATE(volume) old = {0};
+    AUTO_STATE(volume) made = {0};
+    char uuid[UUID_TEXT_SIZE];
+
+    begin();
+    volume_row(detached, &before);
+    CHECK_OK(rig_restore(rig, backup, &err), &err);
+    volume_row(detached, &old);
+    CHECK(old.vm_id == 0 && old.layer_id == before.layer_id);
+    CHECK(living_volumes() == 3);
+    rig_volume(rig, 1, uuid);
+    CHECK(strcmp(uuid, detached) != 0);
+    volume_row(uuid, &made);
+    CHECK_TEXT(made.target, "vdb");
+    CHECK(made.device_id == 1);
+    CHECK_TEXT(made.type, "DATADISK");
+    CHECK_TEXT(made.state, "Ready");
+    CHECK(made.account_id == before.account_id);
+    finish();
+}
+
+/* Somebody else has the place: another id, another target. */
+static void
+a_place_that_is_taken_is_left_alone(void)
+{
+    AUTO_STATE(volume) made = {0};
+    char other[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE];
+
+    begin();
+    CHECK_OK(rig_create_volume(rig, other, &err), &err);
+    CHECK_OK(rig_attach(rig, other, &err), &err);
+    CHECK_OK(rig_restore(rig, backup, &err), &err);
+    rig_volume(rig, 2, uuid);
+    volume_row(uuid, &made);
+    CHECK_TEXT(made.target, "vdc");
+    CHECK(made.device_id == 2);
+    CHECK_OK(rig_detach(rig, other, &err), &err);
+    CHECK_OK(rig_delete_volume(rig, other, &err), &err);
+    rig_free(rig);
+}
+
+static void
+without_its_root_disk_it_is_refused(void)
+{
+    char root[UUID_TEXT_SIZE];
+
+    begin();
+    rig_volume(rig, 0, root);
+    CHECK_OK(rig_detach(rig, root, &err), &err);
+    CHECK(rig_restore(rig, backup, &err) == -1);
+    CHECK(strstr(err.message, "the root disk of the backup") != NULL);
+    error_clear(&err);
+    rig_free(rig);
+}
+
+static const char *const places[] = {
+    "restore.volume",
+    "restore.new-volume",
+    "restore.new-volume-filled",
+    "fake.define_disks.before",
+    "retop.record",
+    "restore.before-attach",
+    "volume.before-attach",
+    "volume.record",
+};
+
+static void
+a_failure_anywhere_leaves_nothing(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        size_t before;
+        uint64_t volumes;
+
+        begin();
+        before = files();
+        fault_arm(places[i], 1, FAULT_FAIL);
+        if (rig_restore(rig, backup, &err) == 0)
+            printf("# it went on after '%s'\n", places[i]);
+        fault_disarm();
+        error_clear(&err);
+        CHECK_OK(rig_settle(rig, &err), &err);
+        volumes = living_volumes();
+        /* All of it, or nothing; or the new volume is there and detached. */
+        CHECK(volumes == 2 || volumes == 3);
+        if (volumes == 2)
+            CHECK(files() <= before);
+        if (check_failures > 0)
+            printf("# at '%s'\n", places[i]);
+        CHECK_OK(rig_restore(rig, backup, &err), &err);
+        rig_free(rig);
+    }
+}
+
+static void
+a_death_anywhere_leaves_nothing(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        int status = 0;
+        uint64_t volumes;
+        size_t before;
+        pid_t child;
+
+        begin();
+        before = files();
+        rig_close(rig);
+        (void)fflush(stdout);
+        child = fork();
+        if (child == 0) {
+            if (rig_open(rig, &err) < 0)
+                _exit(3);
+            fault_arm(places[i], 1, FAULT_KILL);
+            (void)!rig_restore(rig, backup, &err);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+        CHECK_OK(rig_open(rig, &err), &err);
+        CHECK_OK(rig_settle(rig, &err), &err);
+        volumes = living_volumes();
+        CHECK(volumes == 2 || volumes == 3);
+        if (volumes == 2)
+            CHECK(files() <= before);
+        if (check_failures > 0)
+            printf("# at '%s'\n", places[i]);
+        CHECK_OK(rig_restore(rig, backup, &err), &err);
+        rig_free(rig);
+    }
+}
+
+int
+main(void)
+{
+    RUN(a_new_volume_takes_its_place);
+    RUN(a_place_that_is_taken_is_left_alone);
+    RUN(without_its_root_disk_it_is_refused);
+    RUN(a_failure_anywhere_leaves_nothing);
+    RUN(a_death_anywhere_leaves_nothing);
+    return check_done();
+}
