@@ -363,6 +363,8 @@ note_stuck(struct space_watch *watch, struct place *place,
         vec_push(&place->stuck, ((struct stuck){.vm_id = vm->id}));
         stuck = &place->stuck.items[place->stuck.count - 1];
     }
+    if (stuck->seen) /* told, or not, for another disk of it */
+        return;
     stuck->seen = true;
     if (stuck->again_ms != 0 && now < stuck->again_ms)
         return;
