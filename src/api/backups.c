@@ -9,7 +9,9 @@
 #include "api/object.h"
 #include "api/resources.h"
 #include "base/memory.h"
+#include "engine/backup_changes.h"
 #include "engine/requests.h"
+#include "image/digest.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -269,4 +271,71 @@ backups_fold(struct call *call, struct ticket *ret_ticket, struct error *err)
 
     return request_backup_fold(call->engine, &call->caller, &args, ret_ticket,
                                err);
+}
+
+/* -- where two of them differ -------------------------------------------- */
+
+static json_t *
+changed_volume_object(const struct backup_changes_volume *volume)
+{
+    static const char *const presences[] = {
+        [BACKUP_CHANGES_BOTH] = "both",
+        [BACKUP_CHANGES_ADDED] = "added",
+        [BACKUP_CHANGES_REMOVED] = "removed",
+    };
+    json_t *object = object_new();
+    json_t *ranges = object_new_array();
+
+    for (size_t i = 0; i < volume->ranges.count; i++) {
+        json_t *range = object_new();
+
+        object_set_number(range, "offset",
+                          (int64_t)volume->ranges.items[i].offset);
+        object_set_number(range, "length",
+                          (int64_t)volume->ranges.items[i].length);
+        object_append(ranges, range);
+    }
+    object_set_text(object, "volumeid", volume->volume.text);
+    object_set_text(object, "target", volume->target);
+    object_set_text(object, "presence", presences[volume->presence]);
+    object_set_number(object, "sizesince", (int64_t)volume->size_before);
+    object_set_number(object, "size", (int64_t)volume->size_after);
+    object_set_number(object, "bytes", (int64_t)volume->bytes);
+    object_set(object, "ranges", ranges);
+    if (volume->is_cut)
+        object_set_number(object, "next", (int64_t)volume->next);
+    return object;
+}
+
+int
+backups_changes(struct call *call, json_t *body, struct error *err)
+{
+    AUTO_BACKUP_CHANGES struct backup_changes changes = {.items = NULL};
+    int64_t offset = call_number(call, "offset", 0);
+    const struct backup_changes_query query = {
+        .before = call_text(call, "sinceid"),
+        .after = call_text(call, "id"),
+        .volume = call_text(call, "volumeid"),
+        .offset = (uint64_t)offset,
+    };
+    json_t *object;
+    json_t *volumes;
+
+    if (offset < 0)
+        return error_set(err, ERROR_INVALID,
+                         "parameter 'offset' must be at least 0");
+    if (backup_changes_find(call->engine, &call->caller, &query, &changes,
+                            err) < 0)
+        return -1;
+    object = object_new();
+    volumes = object_new_array();
+    object_set_text(object, "id", query.after);
+    object_set_text(object, "sinceid", query.before);
+    object_set_number(object, "blocksize", DIGEST_LEAF_SIZE);
+    object_set_text(object, "algorithm", changes.algorithm);
+    for (size_t i = 0; i < changes.count; i++)
+        object_append(volumes, changed_volume_object(&changes.items[i]));
+    object_set(object, "volumes", volumes);
+    object_set(body, "backupchanges", object);
+    return 0;
 }

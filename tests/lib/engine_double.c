@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
+#include "engine/backup_changes.h"
 #include "engine/lookup.h"
 #include "engine/requests.h"
 
@@ -304,6 +305,39 @@ request_backup_fold(struct engine *engine, const struct caller *caller,
     if (find_backup(engine, caller, args->backup, err) < 0)
         return -1;
     return end(engine, ret_ticket, err);
+}
+
+int
+backup_changes_find(struct engine *engine, const struct caller *caller,
+                    const struct backup_changes_query *query,
+                    struct backup_changes *ret_changes, struct error *err)
+{
+    note(engine, "backup_changes", caller);
+    note_text(engine, "before", query->before);
+    note_text(engine, "after", query->after);
+    note_text(engine, "volume", query->volume);
+    *ret_changes = (struct backup_changes){.items = NULL};
+    if (find_backup(engine, caller, query->after, err) < 0)
+        return -1;
+    ret_changes->algorithm = "xxh3-128";
+    ret_changes->items = xcalloc(1, sizeof(*ret_changes->items));
+    ret_changes->count = 1;
+    ret_changes->items[0] =
+        (struct backup_changes_volume){.presence = BACKUP_CHANGES_ADDED,
+                                       .size_after = 1 << 20,
+                                       .bytes = 65536,
+                                       .is_cut = true,
+                                       .next = query->offset + 131072};
+    extents_add(&ret_changes->items[0].ranges, query->offset, 65536);
+    return 0;
+}
+
+void
+backup_changes_release(struct backup_changes *changes)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        extents_release(&changes->items[i].ranges);
+    free(changes->items);
 }
 
 int

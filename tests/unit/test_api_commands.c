@@ -102,6 +102,18 @@ static const struct {
     {"command=foldBackup&id=" VM "&frombackupid=" ID("15", "1") "&verify=true",
      "backup_fold user=1 backup=" VM " oldest=" ID("15", "1") " verify=1",
      NULL},
+    {"command=listBackupChanges&id=" VM
+     "&sinceid=" ID("15", "1") "&volumeid=" ID("11", "1") "&offset=65536",
+     "backup_changes user=1 before=" ID("15", "1") " after=" VM
+                                                   " volume=" ID("11", "1"),
+     "{\"listbackupchangesresponse\":{\"backupchanges\":{\"id\":\"" VM
+     "\",\"sinceid\":\"" ID(
+         "15",
+         "1") "\",\"blocksize\":65536,"
+              "\"algorithm\":\"xxh3-128\",\"volumes\":[{\"volumeid\":\"\","
+              "\"presence\":\"added\",\"sizesince\":0,\"size\":1048576,"
+              "\"bytes\":65536,\"ranges\":[{\"offset\":65536,\"length\":65536}],"
+              "\"next\":196608}]}}}"},
     {"command=selfTest", "self_test user=1",
      "{\"selftestresponse\":{\"jobid\":\"" ENGINE_DOUBLE_JOB "\"}}"},
     {"command=cancelAsyncJob&jobid=" VM, "job_cancel user=1 job=" VM,

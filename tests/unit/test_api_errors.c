@@ -250,6 +250,7 @@ static const char *const foreign[] = {
     "command=restoreBackup&id=" ID("15", "3"),
     "command=verifyBackup&id=" ID("15", "3"),
     "command=foldBackup&id=" ID("15", "3"),
+    "command=listBackupChanges&id=" ID("15", "3") "&sinceid=" ID("15", "3"),
     "command=queryAsyncJobResult&jobid=" ID("16", "3"),
     "command=cancelAsyncJob&jobid=" ID("16", "3"),
     "command=listEvents&id=" ID("17", "3"),
@@ -287,6 +288,7 @@ what_was_removed_is_answered_as_what_is_not_there(void)
         "command=restoreBackup&id=" ID("20", "2"),
         "command=verifyBackup&id=" ID("20", "2"),
         "command=foldBackup&id=" ID("20", "2"),
+        "command=listBackupChanges&id=" ID("20", "2") "&sinceid=" ID("20", "2"),
         "command=listNativeBackupOfferings&id=" ID("18", "2"),
         "command=deleteNativeBackupOffering&id=" ID("18", "2"),
     };
