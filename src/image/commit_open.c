@@ -39,7 +39,7 @@ commit_chain_open(struct commit_chain *chain, const struct image_ref *refs,
         if (i != target && lock_file(refs[i].path, &chain->locks[i], err) < 0)
             return -1;
     }
-    chain->view = blockdev_open_chain(refs, count, 0, err);
+    chain->view = blockdev_open_chain(refs, count, BLOCKDEV_DIRECT, err);
     return chain->view != NULL ? 0 : -1;
 }
 

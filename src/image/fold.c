@@ -415,7 +415,8 @@ fold_layers(const struct image_ref *chain, size_t count, size_t folded,
         return error_set(err, ERROR_INVALID,
                          "%zu of %zu layers cannot be folded so", folded,
                          count);
-    device = blockdev_open_chain(chain, count, 0, err);
+    device = blockdev_open_chain(chain, count,
+                                 options->direct ? BLOCKDEV_DIRECT : 0, err);
     if (device == NULL)
         return -1;
     fold_choose((struct chain_device *)device, folded, &fold.shape);

@@ -32,7 +32,7 @@
 struct fold_options {
     const char *backing_name; /* for the header; NULL when all is folded */
     enum image_format backing_format;
-    bool direct;                    /* write past the page cache */
+    bool direct;                    /* read and write past the page cache */
     unsigned threads;               /* 0 for the default */
     uint64_t rate_limit;            /* bytes of storage a second; 0: none */
     struct copy_progress *progress; /* borrowed; or NULL */

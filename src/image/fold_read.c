@@ -10,6 +10,10 @@
  * those of zlib, whose end can only be found by inflating.  A reader ignores
  * it.  If another stream is known to start there, it ends the one before.
  *
+ * Past the page cache a group is read in whole blocks, into memory that is
+ * aligned alike.  Where that would not leave room for the rest of the window
+ * (tiny clusters, scattered), the group is read through the page cache.
+ *
  * The buffer has room for twice the guest bytes of a window (a stream may be
  * larger than its cluster) and once more for those that turn out to need
  * encoding.
@@ -125,26 +129,49 @@ choose_group(const struct fold_reader *reader, size_t first, uint64_t *ret_end)
     return i - first;
 }
 
+/* Read from..to of a file to the buffer's end, in whole blocks and past the
+ * page cache if that is wanted and leaves room for the others; *ret_bytes is
+ * where the byte at `from` went. */
+static int
+read_group(struct fold_reader *reader, struct image_file *file, uint64_t from,
+           uint64_t to, uint8_t **ret_bytes, struct error *err)
+{
+    const uint64_t mask = IMAGE_FILE_ALIGNMENT - 1;
+    struct image_file_bounce none = {.capacity = 0};
+    size_t fill = (size_t)((reader->fill + mask) & ~mask);
+    uint64_t start = from & ~mask;
+    uint64_t end = (to + mask) & ~mask;
+
+    if (file->direct_fd >= 0 && image_file_reaches(file, end) &&
+        fill + (end - start) + reader->wanted <=
+            BUFFER_SIZE - QCOW2_WRITER_BATCH_MAX) {
+        *ret_bytes = reader->buffer + fill + (size_t)(from - start);
+        reader->fill = fill + (size_t)(end - start);
+        return image_file_read_data(file, reader->buffer + fill,
+                                    (size_t)(end - start), start, &none, err);
+    }
+    *ret_bytes = reader->buffer + reader->fill;
+    reader->fill += (size_t)(to - from);
+    return image_file_read(file, *ret_bytes, (size_t)(to - from), from, err);
+}
+
 static int
 read_groups(struct fold_reader *reader, struct error *err)
 {
-    struct image_file_bounce none = {.capacity = 0};
-
     for (size_t i = 0; i < reader->count;) {
         struct fold_item *const *order = reader->order + i;
         uint64_t start = order[0]->host;
         uint64_t end;
         size_t count = choose_group(reader, i, &end);
-        uint8_t *to = reader->buffer + reader->fill;
+        uint8_t *bytes;
 
-        if (image_file_read_data(order[0]->layer->file, to,
-                                 (size_t)(end - start), start, &none, err) < 0)
-            return -1;
-        for (size_t k = 0; k < count; k++) {
-            order[k]->bytes = to + (size_t)(order[k]->host - start);
+        for (size_t k = 0; k < count; k++)
             reader->wanted -= order[k]->host_length;
-        }
-        reader->fill += (size_t)(end - start);
+        if (read_group(reader, order[0]->layer->file, start, end, &bytes, err) <
+            0)
+            return -1;
+        for (size_t k = 0; k < count; k++)
+            order[k]->bytes = bytes + (size_t)(order[k]->host - start);
         i += count;
     }
     return 0;

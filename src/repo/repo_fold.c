@@ -430,7 +430,7 @@ verify(const struct fold *fold, const struct repo_volume *next,
         paths[i] = file_of(fold, next, next->chain[i].text, REPO_IMAGE);
         refs[i] = (struct image_ref){paths[i], IMAGE_QCOW2};
     }
-    device = blockdev_open_chain(refs, next->chain_count, 0, err);
+    device = blockdev_open_chain(refs, next->chain_count, BLOCKDEV_DIRECT, err);
     if (index != NULL && device != NULL)
         result = copy_verify(device, NULL, index, options, &mismatch, err);
     if (result == 0 && mismatch.found)
