@@ -2,9 +2,10 @@
 /*
  * Many machines at once in one engine with workers: each has a client that
  * does random operations and checks its machine after every one, while others
- * list everything through the API, and while the hypervisor comes and goes,
- * loses replies, holds its events back and lets them go in the wrong order,
- * and jobs are cancelled.  Made for the thread sanitizer.
+ * list everything through the API, some of them over HTTP as the daemon serves
+ * it, and while the hypervisor comes and goes, loses replies, holds its events
+ * back and lets them go in the wrong order, settings change and jobs are
+ * cancelled.  Made for the thread sanitizer.
  *
  *     test_engine_parallel [STEPS [SEED]]
  */
@@ -12,6 +13,7 @@
 #include "check.h"
 #include "engine_play.h"
 
+#include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -21,15 +23,20 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define MACHINES 4
-#define READERS 2
+#define READERS 4 /* the odd ones over HTTP */
 
 static uint64_t steps = 12;
 static uint64_t seed;
 static struct rig *first;
 static struct rig *machines[MACHINES];
 static struct api *api;
+static struct server *server;
+static char socket_path[100];
 static atomic_bool over;
 
 struct client {
@@ -49,6 +56,41 @@ be_client(void *context)
     return NULL;
 }
 
+/* One request over the socket; true when it was answered well. */
+static bool
+ask_http(const char *query)
+{
+    union {
+        struct sockaddr_un local;
+        struct sockaddr any;
+    } address = {.local = {.sun_family = AF_UNIX}};
+    AUTO_FREE char *request = xasprintf("GET /client/api?response=json&%s "
+                                        "HTTP/1.1\r\nHost: x\r\n"
+                                        "Connection: close\r\n\r\n",
+                                        query);
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char head[16] = "";
+    char rest[4096];
+
+    (void)snprintf(address.local.sun_path, sizeof(address.local.sun_path), "%s",
+                   socket_path);
+    if (connect(fd, &address.any, sizeof(address.local)) < 0 ||
+        send(fd, request, strlen(request), MSG_NOSIGNAL) !=
+            (ssize_t)strlen(request) ||
+        recv(fd, head, 12, MSG_WAITALL) != 12)
+        return false;
+    while (recv(fd, rest, sizeof(rest), 0) > 0)
+        ;
+    return strcmp(head, "HTTP/1.1 200") == 0;
+}
+
+struct reader {
+    pthread_t thread;
+    unsigned asked;
+    unsigned refused;
+    bool is_http;
+};
+
 static void *
 be_reader(void *context)
 {
@@ -60,17 +102,38 @@ be_reader(void *context)
         "command=listEvents&pagesize=20&page=1",
         "command=listAsyncJobs",
         "command=getStatus",
+        "command=listConfigurations",
     };
-    unsigned *asked = context;
+    struct reader *reader = context;
 
     while (!atomic_load(&over)) {
+        const char *query = queries[reader->asked++ % ARRAY_SIZE(queries)];
         AUTO_ANSWER struct answer answer = {0};
 
-        api_ask(api, API_ASK_PEER, queries[*asked % ARRAY_SIZE(queries)],
-                &answer);
-        (*asked)++;
+        if (!reader->is_http)
+            api_ask(api, API_ASK_PEER, query, &answer);
+        else
+            reader->refused += !ask_http(query);
     }
     return NULL;
+}
+
+static void
+change_a_setting(struct rig *random)
+{
+    static const char *const settings[][2] = {
+        {"backup.operations.limit", "200"}, {"backup.operations.limit", "0"},
+        {"restore.rate.limit", "10"},       {"restore.rate.limit", "0"},
+        {"backup.low.priority", "false"},   {"backup.low.priority", "true"},
+        {"primary.check.interval", "1"},    {"primary.check.interval", "60"},
+    };
+    const char *const *chosen =
+        settings[rig_random(random, ARRAY_SIZE(settings))];
+    AUTO_ANSWER struct answer answer = {0};
+    AUTO_FREE char *query = xasprintf(
+        "command=updateConfiguration&name=%s&value=%s", chosen[0], chosen[1]);
+
+    api_ask(api, API_ASK_PEER, query, &answer);
 }
 
 static void
@@ -99,7 +162,7 @@ disturb(struct rig *random)
     struct hv *hv = first->hv;
     struct error ignored = ERROR_INIT; /* it may be away */
 
-    switch (rig_random(random, 6)) {
+    switch (rig_random(random, 7)) {
     case 0:
         hv_fake_disconnect(hv);
         (void)poll(NULL, 0, 2);
@@ -115,6 +178,9 @@ disturb(struct rig *random)
         break;
     case 3:
         cancel_a_job();
+        break;
+    case 4:
+        change_a_setting(random);
         break;
     default:
         hv_fake_script(hv, calls[rig_random(random, ARRAY_SIZE(calls))], 1,
@@ -150,27 +216,34 @@ open_all(void)
 static void
 run_all(struct client *clients, bool in_trouble)
 {
-    pthread_t readers[READERS];
+    struct reader readers[READERS] = {{.asked = 0}};
     pthread_t trouble;
-    unsigned asked[READERS] = {0, 3};
     unsigned troubles = 0;
 
     atomic_store(&over, false);
     for (size_t i = 0; i < MACHINES; i++)
         REQUIRE(pthread_create(&clients[i].thread, NULL, be_client,
                                &clients[i]) == 0);
-    for (size_t i = 0; i < READERS; i++)
-        REQUIRE(pthread_create(&readers[i], NULL, be_reader, &asked[i]) == 0);
+    for (unsigned i = 0; i < READERS; i++) {
+        readers[i].asked = 3 * i;
+        readers[i].is_http = i % 2 == 1;
+        REQUIRE(pthread_create(&readers[i].thread, NULL, be_reader,
+                               &readers[i]) == 0);
+    }
     if (in_trouble)
         REQUIRE(pthread_create(&trouble, NULL, be_trouble, &troubles) == 0);
     for (size_t i = 0; i < MACHINES; i++)
         (void)pthread_join(clients[i].thread, NULL);
     atomic_store(&over, true);
-    for (size_t i = 0; i < READERS; i++)
-        (void)pthread_join(readers[i], NULL);
+    for (size_t i = 0; i < READERS; i++) {
+        (void)pthread_join(readers[i].thread, NULL);
+        printf("# %u lists%s\n", readers[i].asked,
+               readers[i].is_http ? " over HTTP" : "");
+        CHECK(readers[i].refused == 0);
+    }
     if (in_trouble)
         (void)pthread_join(trouble, NULL);
-    printf("# %u and %u lists, %u troubles\n", asked[0], asked[1], troubles);
+    printf("# %u troubles\n", troubles);
 }
 
 /* Everything stops, starts again in peace, and all machines are in order. */
@@ -192,12 +265,19 @@ static void
 play_together(bool in_trouble)
 {
     struct client clients[MACHINES] = {{0}};
+    const struct server_config config = {.socket = socket_path};
+    struct error err = ERROR_INIT;
 
     rig_close(first);
     first->workers = 4;
     open_all();
     api =
         api_new(&(struct api_config){.engine = first->engine, .version = "0"});
+    (void)snprintf(socket_path, sizeof(socket_path), "%s/socket",
+                   first->directory);
+    server = server_start(api, &config, &err);
+    CHECK_OK(server != NULL ? 0 : -1, &err);
+    REQUIRE(server != NULL);
     for (size_t i = 0; i < MACHINES; i++)
         clients[i].play =
             (struct play){.rig = machines[i], .has_company = true};
@@ -211,6 +291,7 @@ play_together(bool in_trouble)
         CHECK(clients[i].result == 0);
         play_report(&clients[i].play);
     }
+    server_stop(server);
     api_free(api);
     check_all();
 }

@@ -64,7 +64,8 @@ build_fuzz() {
 sanitizer_environment() {
     export ASAN_OPTIONS=halt_on_error=1:abort_on_error=1:detect_leaks=1
     export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
-    export TSAN_OPTIONS=halt_on_error=1:abort_on_error=1:second_deadlock_stack=1
+    TSAN_OPTIONS=halt_on_error=1:abort_on_error=1:second_deadlock_stack=1
+    export TSAN_OPTIONS=$TSAN_OPTIONS:suppressions=$root/tests/tsan.supp
 }
 
 seconds_since() { printf '%d' $((SECONDS - $1)); }
