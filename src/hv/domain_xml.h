@@ -24,8 +24,8 @@
 
 /**
  * domain_xml_parse(xml, ret_machine, err):
- * The machine that the text describes; `state`, `persistent` and `autostart`
- * are not in the text and stay zero.
+ * The machine that the text describes; `state` and `persistent` are not in the
+ * text and stay zero.
  *
  * Ownership:  free with hv_machine_free.
  * Returns:    0, or -1 with *err set to ERROR_INVALID.

@@ -6,6 +6,7 @@
  */
 #include "hv/hv.h"
 
+#include "base/memory.h"
 #include "base/vec.h"
 #include "hv/hv_kind.h"
 
@@ -136,6 +137,70 @@ hv_view(struct hv *hv, const char *uuid, const char *target,
         hv_disk_view_release(ret_view);
         return -1;
     }
+    return 0;
+}
+
+void
+hv_look_release(struct hv_look *look)
+{
+    for (size_t i = 0; look->machine != NULL && i < look->machine->disk_count;
+         i++)
+        hv_disk_view_release(&look->views[i]);
+    free(look->views);
+    hv_machine_free(look->machine);
+    *look = (struct hv_look){.machine = NULL};
+}
+
+const struct hv_disk_view *
+hv_look_find(const struct hv_look *look, const char *target)
+{
+    const struct hv_disk *disk = hv_machine_find_disk(look->machine, target);
+
+    return disk != NULL ? &look->views[disk - look->machine->disks] : NULL;
+}
+
+bool
+hv_look_wants(const struct hv_disk *disk, const char *const *targets,
+              size_t count)
+{
+    if (targets == NULL)
+        return disk->device == HV_DISK && disk->source != NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(disk->target, targets[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+int
+hv_look_at(struct hv_look *look, struct hv_machine **machine,
+           const char *const *targets, size_t count, struct error *err)
+{
+    look->machine = *machine;
+    *machine = NULL;
+    look->views = xcalloc(look->machine->disk_count + 1, sizeof(*look->views));
+    for (size_t i = 0; targets != NULL && i < count; i++) {
+        if (hv_machine_find_disk(look->machine, targets[i]) == NULL)
+            return error_set(err, ERROR_NOT_FOUND,
+                             "machine '%s' has no disk '%s'",
+                             look->machine->name, targets[i]);
+    }
+    return 0;
+}
+
+int
+hv_look(struct hv *hv, const char *uuid, const char *const *targets,
+        size_t count, struct hv_look *ret_look, struct error *err)
+{
+    struct hv_look look = {.machine = NULL};
+
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    if (hv->kind->look(hv, uuid, targets, count, &look, err) < 0) {
+        hv_look_release(&look);
+        return -1;
+    }
+    *ret_look = look;
     return 0;
 }
 

@@ -64,7 +64,6 @@ struct hv_machine {
     char *name; /* owned */
     enum hv_state state;
     bool persistent;
-    bool autostart;
     bool has_agent_channel;
     bool agent_connected;
     uint64_t memory_bytes;
@@ -129,6 +128,34 @@ void hv_disk_view_release(struct hv_disk_view *view) NONNULL(1);
 int hv_view(struct hv *hv, const char *uuid, const char *target,
             struct hv_disk_view *ret_view, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/* A machine and what its disks are in the three views. */
+struct hv_look {
+    struct hv_machine *machine; /* owned */
+    struct hv_disk_view *views; /* owned array, as machine->disks */
+};
+void hv_look_release(struct hv_look *look) NONNULL(1);
+#define AUTO_HV_LOOK CLEANUP(hv_look_release)
+
+/**
+ * hv_look(hv, uuid, targets, count, ret_look, err):
+ * hv_get(), and hv_view() of those disks (targets NULL: of every disk of
+ * device HV_DISK that has a source); views of others are empty.  It asks less
+ * often than these do.
+ *
+ * Ownership:  *ret_look is the caller's when 0 was returned.
+ */
+int hv_look(struct hv *hv, const char *uuid, const char *const *targets,
+            size_t count, struct hv_look *ret_look, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5, 6);
+
+/* Is it one of the disks that hv_look() looks at? */
+bool hv_look_wants(const struct hv_disk *disk, const char *const *targets,
+                   size_t count) NONNULL(1);
+
+/* The view of that disk, borrowed; NULL when the machine has none. */
+const struct hv_disk_view *hv_look_find(const struct hv_look *look,
+                                        const char *target) NONNULL(1, 2);
 
 /* -- power --------------------------------------------------------------- */
 

@@ -20,6 +20,8 @@ struct hv_kind {
     int (*facts)(struct hv *hv, struct hv_facts *ret, struct error *err);
     int (*view)(struct hv *hv, const char *uuid, const char *target,
                 struct hv_disk_view *ret, struct error *err);
+    int (*look)(struct hv *hv, const char *uuid, const char *const *targets,
+                size_t count, struct hv_look *ret, struct error *err);
     int (*start)(struct hv *hv, const char *uuid, struct error *err);
     int (*shutdown)(struct hv *hv, const char *uuid, int64_t timeout_ms,
                     struct error *err);
@@ -75,5 +77,13 @@ struct hv {
     hv_event_handler *handler;
     void *handler_context;
 };
+
+/* -- for `look` ------------------------------------------------------------ */
+
+/* Begin a look: the machine (handed over, also when it fails), and a view, as
+ * yet empty, for each of its disks.  ERROR_NOT_FOUND when it lacks one. */
+int hv_look_at(struct hv_look *look, struct hv_machine **machine,
+               const char *const *targets, size_t count, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 5);
 
 #endif

@@ -87,6 +87,48 @@ hv_bed_stop(struct hv_bed *bed)
     return false;
 }
 
+static bool
+is_text(const char *one, const char *two)
+{
+    return one == NULL || two == NULL ? one == two : strcmp(one, two) == 0;
+}
+
+static bool
+is_view(const struct hv_disk_view *one, const struct hv_disk_view *two)
+{
+    bool same = one->qemu_count == two->qemu_count &&
+                is_text(one->live_top, two->live_top) &&
+                is_text(one->inactive_top, two->inactive_top);
+
+    for (size_t i = 0; same && i < one->qemu_count; i++)
+        same = is_text(one->qemu_chain[i], two->qemu_chain[i]);
+    return same;
+}
+
+bool
+hv_bed_look_agrees(struct hv_bed *bed, const char *target,
+                   const struct hv_disk_view *view)
+{
+    AUTO_HV_LOOK struct hv_look one = {.machine = NULL};
+    AUTO_HV_LOOK struct hv_look all = {.machine = NULL};
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error err = ERROR_INIT;
+
+    if (hv_get(bed->hv, bed->uuid, &machine, &err) < 0 ||
+        hv_look(bed->hv, bed->uuid, &target, 1, &one, &err) < 0 ||
+        hv_look(bed->hv, bed->uuid, NULL, 0, &all, &err) < 0) {
+        printf("# look: %s\n", err.message);
+        return false;
+    }
+    return is_text(one.machine->name, machine->name) &&
+           one.machine->state == machine->state &&
+           one.machine->persistent == machine->persistent &&
+           one.machine->disk_count == machine->disk_count &&
+           is_view(hv_look_find(&one, target), view) &&
+           is_view(hv_look_find(&all, target), view) &&
+           hv_look_find(&all, "vdzz") == NULL;
+}
+
 bool
 hv_bed_views_agree(struct hv_bed *bed, const char *target, const char *top,
                    size_t length)
@@ -98,8 +140,9 @@ hv_bed_views_agree(struct hv_bed *bed, const char *target, const char *top,
         printf("# view: %s\n", err.message);
         return false;
     }
-    if (view.qemu_count == length && length > 0 && view.live_top != NULL &&
-        view.inactive_top != NULL && strcmp(view.qemu_chain[0], top) == 0 &&
+    if (hv_bed_look_agrees(bed, target, &view) && view.qemu_count == length &&
+        length > 0 && view.live_top != NULL && view.inactive_top != NULL &&
+        strcmp(view.qemu_chain[0], top) == 0 &&
         strcmp(view.live_top, top) == 0 && strcmp(view.inactive_top, top) == 0)
         return true;
     printf("# disk %s: want '%s' and %zu files, have\n", target, top, length);

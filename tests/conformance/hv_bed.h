@@ -46,6 +46,11 @@ bool hv_bed_start(struct hv_bed *bed);
 /* One that does not run is stopped. */
 bool hv_bed_stop(struct hv_bed *bed);
 
+/* What a look shows of the machine and of that disk, alone and with all
+ * others, is what the single questions say. */
+bool hv_bed_look_agrees(struct hv_bed *bed, const char *target,
+                        const struct hv_disk_view *view);
+
 /* All three views of a disk name `top`, and QEMU's chain has that length. */
 bool hv_bed_views_agree(struct hv_bed *bed, const char *target, const char *top,
                         size_t length);

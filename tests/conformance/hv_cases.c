@@ -89,7 +89,9 @@ what_is_not_there_is_not_found(void)
 {
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_HV_DISK_VIEW struct hv_disk_view view = {.qemu_chain = NULL};
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
     AUTO_FREE char *xml = NULL;
+    const char *nothing = "vdzz";
     struct hv_job job;
     struct error err = ERROR_INIT;
 
@@ -102,6 +104,8 @@ what_is_not_there_is_not_found(void)
     CHECK(hv_view(bed->hv, bed->uuid, "vdzz", &view, &err) == -1);
     CHECK(err.code == ERROR_NOT_FOUND);
     CHECK(hv_job_query(bed->hv, bed->uuid, "vdzz", &job, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK(hv_look(bed->hv, bed->uuid, &nothing, 1, &look, &err) == -1);
     CHECK(err.code == ERROR_NOT_FOUND);
     CHECK(hv_get(bed->hv, "../x", &machine, &err) == -1);
     CHECK(err.code == ERROR_INVALID);
@@ -133,6 +137,7 @@ a_stopped_machine_has_an_inactive_view_only(void)
     CHECK_OK(hv_view(bed->hv, bed->uuid, disks.target[0], &view, &err), &err);
     CHECK(view.qemu_count == 0 && view.live_top == NULL);
     CHECK(view.inactive_top != NULL && view.inactive_top[0] == '/');
+    CHECK(hv_bed_look_agrees(bed, disks.target[0], &view));
     CHECK_OK(hv_xml(bed->hv, bed->uuid, &xml, &err), &err);
     CHECK(xml != NULL && view.inactive_top != NULL &&
           strstr(xml, view.inactive_top) != NULL);

@@ -236,6 +236,36 @@ op_view(struct hv *hv, const char *uuid, const char *target,
     return fake_end(&call, view(&call.machine, target, ret, err), err);
 }
 
+static int
+look(struct fake_machine *machine, const char *const *targets, size_t count,
+     struct hv_look *ret, struct error *err)
+{
+    struct hv_machine *described = describe(machine);
+
+    if (hv_look_at(ret, &described, targets, count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ret->machine->disk_count; i++) {
+        const struct hv_disk *disk = &ret->machine->disks[i];
+
+        if (hv_look_wants(disk, targets, count) &&
+            view(machine, disk->target, &ret->views[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* To a script it is a view like any other. */
+static int
+op_look(struct hv *hv, const char *uuid, const char *const *targets,
+        size_t count, struct hv_look *ret, struct error *err)
+{
+    struct fake_call call;
+
+    if (fake_begin(hv, "view", uuid, &call, err) < 0)
+        return -1;
+    return fake_end(&call, look(&call.machine, targets, count, ret, err), err);
+}
+
 /* -- definition ------------------------------------------------------------ */
 
 /* A disk as the XML has it; one that runs keeps what it has open. */
@@ -560,6 +590,7 @@ static const struct hv_kind kind = {
     .xml = op_xml,
     .facts = op_facts,
     .view = op_view,
+    .look = op_look,
     .start = fake_op_start,
     .shutdown = fake_op_shutdown,
     .destroy = fake_op_destroy,

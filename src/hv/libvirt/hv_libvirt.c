@@ -39,6 +39,7 @@ static const struct hv_kind kind = {
     .xml = lv_op_xml,
     .facts = lv_op_facts,
     .view = lv_op_view,
+    .look = lv_op_look,
     .start = lv_op_start,
     .shutdown = lv_op_shutdown,
     .destroy = lv_op_destroy,

@@ -151,6 +151,8 @@ int lv_qemu_chain(const struct lv_call *call, const char *alias,
                   struct hv_disk_view *ret_view, struct error *err) MUST_CHECK;
 int lv_op_view(struct hv *hv, const char *uuid, const char *target,
                struct hv_disk_view *ret, struct error *err);
+int lv_op_look(struct hv *hv, const char *uuid, const char *const *targets,
+               size_t count, struct hv_look *ret, struct error *err);
 
 /* lv_power.c */
 int lv_op_start(struct hv *hv, const char *uuid, struct error *err);

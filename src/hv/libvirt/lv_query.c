@@ -37,7 +37,6 @@ describe(virDomainPtr domain, struct hv_machine **ret_machine,
     AUTO_FREE char *xml = virDomainGetXMLDesc(domain, 0);
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     int state;
-    int autostart = 0;
     int persistent;
 
     if (xml == NULL)
@@ -45,12 +44,10 @@ describe(virDomainPtr domain, struct hv_machine **ret_machine,
     if (domain_xml_parse(xml, &machine, err) < 0)
         return error_prefix(err, "machine '%s'", name);
     persistent = virDomainIsPersistent(domain);
-    if (persistent < 0 || virDomainGetState(domain, &state, NULL, 0) < 0 ||
-        (persistent == 1 && virDomainGetAutostart(domain, &autostart) < 0))
+    if (persistent < 0 || virDomainGetState(domain, &state, NULL, 0) < 0)
         return lv_fail(err, "state of machine '%s'", name);
     machine->state = state_of(state);
     machine->persistent = persistent == 1;
-    machine->autostart = autostart != 0;
     if (machine->state == HV_STOPPED)
         machine->agent_connected = false;
     *ret_machine = steal(&machine);

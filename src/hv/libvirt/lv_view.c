@@ -124,69 +124,116 @@ lv_view_parse(const char *text, const char *alias, struct hv_disk_view *view,
     return error_set(err, ERROR_IO, "QEMU knows no device '%s'", alias);
 }
 
+/* QEMU's answer to query-block; NULL with *err set. */
+static char *
+ask_qemu(const struct lv_call *call, struct error *err)
+{
+    char *text = NULL;
+
+    if (virDomainQemuMonitorCommand(
+            call->domain, "{\"execute\":\"query-block\"}", &text,
+            VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) == 0)
+        return text;
+    (void)lv_fail(err, "ask QEMU of machine '%s' for its disks", call->name);
+    return NULL;
+}
+
 int
 lv_qemu_chain(const struct lv_call *call, const char *alias,
               struct hv_disk_view *ret_view, struct error *err)
 {
-    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *text = ask_qemu(call, err);
 
-    if (virDomainQemuMonitorCommand(
-            call->domain, "{\"execute\":\"query-block\"}", &text,
-            VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
-        return lv_fail(err, "ask QEMU of machine '%s' for its disks",
-                       call->name);
-    return lv_view_parse(text, alias, ret_view, err);
+    return text != NULL ? lv_view_parse(text, alias, ret_view, err) : -1;
 }
 
+/* -- all views --------------------------------------------------------------
+ */
+
 static int
-inactive_view(const struct lv_call *call, const char *target,
-              struct hv_disk_view *ret, struct error *err)
+see_inactive(const struct lv_call *call, struct hv_look *look,
+             const char *const *targets, size_t count, struct error *err)
 {
     AUTO_FREE char *xml = lv_inactive_xml(call, err);
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
-    const struct hv_disk *disk;
+    AUTO_HV_MACHINE struct hv_machine *inactive = NULL;
 
-    if (xml == NULL || domain_xml_parse(xml, &machine, err) < 0)
+    if (xml == NULL || domain_xml_parse(xml, &inactive, err) < 0)
         return -1;
-    disk = hv_machine_find_disk(machine, target);
-    if (disk != NULL)
-        ret->inactive_top = xstrdup_null(disk->source);
+    for (size_t i = 0; i < look->machine->disk_count; i++) {
+        const struct hv_disk *disk = &look->machine->disks[i];
+        const struct hv_disk *there =
+            hv_machine_find_disk(inactive, disk->target);
+
+        if (there != NULL && hv_look_wants(disk, targets, count))
+            look->views[i].inactive_top = xstrdup_null(there->source);
+    }
     return 0;
 }
 
 static int
-view(const struct lv_call *call, const char *target, struct hv_disk_view *ret,
-     struct error *err)
+see_live(const struct lv_call *call, struct hv_look *look,
+         const char *const *targets, size_t count, struct error *err)
 {
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
-    const struct hv_disk *disk;
+    AUTO_FREE char *text = NULL;
 
-    if (lv_machine(call, &machine, err) < 0)
+    for (size_t i = 0; i < look->machine->disk_count; i++) {
+        const struct hv_disk *disk = &look->machine->disks[i];
+
+        if (disk->source == NULL || !hv_look_wants(disk, targets, count))
+            continue;
+        look->views[i].live_top = xstrdup(disk->source);
+        if (disk->alias == NULL)
+            return error_set(err, ERROR_UNSUPPORTED, "disk '%s' has no alias",
+                             disk->target);
+        if (text == NULL)
+            text = ask_qemu(call, err);
+        if (text == NULL)
+            return -1;
+        if (lv_view_parse(text, disk->alias, &look->views[i], err) < 0)
+            return error_prefix(err, "disk '%s'", disk->target);
+    }
+    return 0;
+}
+
+static int
+look(const struct lv_call *call, const char *const *targets, size_t count,
+     struct hv_look *ret, struct error *err)
+{
+    struct hv_machine *machine = NULL;
+
+    if (lv_machine(call, &machine, err) < 0 ||
+        hv_look_at(ret, &machine, targets, count, err) < 0 ||
+        (ret->machine->persistent &&
+         see_inactive(call, ret, targets, count, err) < 0))
         return -1;
-    disk = hv_machine_find_disk(machine, target);
-    if (disk == NULL)
-        return error_set(err, ERROR_NOT_FOUND, "machine '%s' has no disk '%s'",
-                         machine->name, target);
-    if (machine->persistent && inactive_view(call, target, ret, err) < 0)
+    return ret->machine->state == HV_STOPPED
+               ? 0
+               : see_live(call, ret, targets, count, err);
+}
+
+int
+lv_op_look(struct hv *hv, const char *uuid, const char *const *targets,
+           size_t count, struct hv_look *ret, struct error *err)
+{
+    struct lv_call call;
+
+    if (lv_begin(hv, uuid, &call, err) < 0)
         return -1;
-    if (machine->state == HV_STOPPED)
-        return 0;
-    ret->live_top = xstrdup_null(disk->source);
-    if (disk->source == NULL)
-        return 0;
-    if (disk->alias == NULL)
-        return error_set(err, ERROR_UNSUPPORTED, "disk '%s' has no alias",
-                         target);
-    return lv_qemu_chain(call, disk->alias, ret, err);
+    return lv_end(&call, look(&call, targets, count, ret, err), err);
 }
 
 int
 lv_op_view(struct hv *hv, const char *uuid, const char *target,
            struct hv_disk_view *ret, struct error *err)
 {
-    struct lv_call call;
+    AUTO_HV_LOOK struct hv_look whole = {.machine = NULL};
+    const struct hv_disk *disk;
 
-    if (lv_begin(hv, uuid, &call, err) < 0)
+    if (lv_op_look(hv, uuid, &target, 1, &whole, err) < 0)
         return -1;
-    return lv_end(&call, view(&call, target, ret, err), err);
+    disk = hv_machine_find_disk(whole.machine, target);
+    *ret = whole.views[disk - whole.machine->disks];
+    whole.views[disk - whole.machine->disks] =
+        (struct hv_disk_view){.qemu_chain = NULL};
+    return 0;
 }
