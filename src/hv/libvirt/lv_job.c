@@ -36,6 +36,88 @@ watch_of(struct lv *lv, const char *uuid, const char *target)
     return watch;
 }
 
+/* -- asking ------------------------------------------------------------------
+ */
+
+static int
+ask_ready(const struct lv_call *call, const char *target, bool *ret_ready,
+          struct error *err)
+{
+    AUTO_FREE char *xml = virDomainGetXMLDesc(call->domain, 0);
+
+    if (xml == NULL)
+        return lv_fail(err, "XML of machine '%s'", call->name);
+    return domain_xml_mirror_is_ready(xml, target, ret_ready, err);
+}
+
+/*
+ * That an answer comes says that the machine runs and has that disk.  Only
+ * when none does is it asked why: NOT_FOUND for a disk that is not there,
+ * CONFLICT if `must_run` and it is stopped, else there is no job.
+ */
+static int
+job_info(const struct lv_call *call, const char *target, bool must_run,
+         virDomainBlockJobInfo *ret_info, struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error why = ERROR_INIT;
+    int code;
+    int found =
+        virDomainGetBlockJobInfo(call->domain, target, ret_info,
+                                 VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES);
+
+    if (found >= 0)
+        return found;
+    code = lv_last_code();
+    (void)lv_fail(&why, "block job of disk '%s'", target);
+    if (lv_machine(call, &machine, err) < 0)
+        return -1;
+    if (hv_machine_find_disk(machine, target) == NULL)
+        return error_set(err, ERROR_NOT_FOUND, "machine '%s' has no disk '%s'",
+                         machine->name, target);
+    if (must_run && machine->state == HV_STOPPED)
+        return error_set(err, ERROR_CONFLICT, "machine '%s' does not run",
+                         machine->name);
+    if (code == VIR_ERR_OPERATION_INVALID)
+        return 0; /* it does not run */
+    *err = why;
+    return -1;
+}
+
+int
+lv_job_state(const struct lv_call *call, const char *target,
+             struct hv_job *ret_job, struct error *err)
+{
+    virDomainBlockJobInfo info;
+    bool ready = false;
+    int found = job_info(call, target, false, &info, err);
+
+    *ret_job = (struct hv_job){.state = HV_JOB_NONE};
+    if (found <= 0)
+        return found;
+    ret_job->state = HV_JOB_RUNNING;
+    ret_job->is_active_commit =
+        info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT;
+    ret_job->done = info.cur;
+    ret_job->total = info.end;
+    if (ret_job->is_active_commit && ask_ready(call, target, &ready, err) < 0)
+        return -1;
+    if (ready)
+        ret_job->state = HV_JOB_READY;
+    return 0;
+}
+
+int
+lv_op_job_query(struct hv *hv, const char *uuid, const char *target,
+                struct hv_job *ret, struct error *err)
+{
+    struct lv_call call;
+
+    if (lv_begin(hv, uuid, &call, err) < 0)
+        return -1;
+    return lv_end(&call, lv_job_state(&call, target, ret, err), err);
+}
+
 /* -- starting ----------------------------------------------------------------
  */
 
@@ -46,12 +128,12 @@ start(const struct lv_call *call, struct lv_watch *watch, const char *target,
 {
     unsigned flags = VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES |
                      (top == NULL ? VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
-    struct hv_job job;
+    virDomainBlockJobInfo info;
+    int found = job_info(call, target, true, &info, err);
 
-    if (lv_require_running_disk(call, target, err) < 0 ||
-        lv_job_state(call, target, &job, err) < 0)
+    if (found < 0)
         return -1;
-    if (job.state != HV_JOB_NONE)
+    if (found > 0)
         return error_set(err, ERROR_BUSY, "disk '%s' has a block job", target);
     lv_watch_reset(call->lv, watch, true);
     if (lv_place("libvirt.commit.call", err) < 0)
@@ -83,73 +165,6 @@ lv_op_commit_start(struct hv *hv, const char *uuid, const char *target,
     return lv_end(&call,
                   start(&call, watch, target, top, base, bytes_per_second, err),
                   err);
-}
-
-/* -- asking ------------------------------------------------------------------
- */
-
-static int
-ask_ready(const struct lv_call *call, const char *target, bool *ret_ready,
-          struct error *err)
-{
-    AUTO_FREE char *xml = virDomainGetXMLDesc(call->domain, 0);
-
-    if (xml == NULL)
-        return lv_fail(err, "XML of machine '%s'", call->name);
-    return domain_xml_mirror_is_ready(xml, target, ret_ready, err);
-}
-
-int
-lv_job_state(const struct lv_call *call, const char *target,
-             struct hv_job *ret_job, struct error *err)
-{
-    virDomainBlockJobInfo info;
-    bool ready = false;
-    int found = virDomainGetBlockJobInfo(
-        call->domain, target, &info, VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES);
-
-    *ret_job = (struct hv_job){.state = HV_JOB_NONE};
-    if (found < 0 && lv_last_code() == VIR_ERR_OPERATION_INVALID)
-        return 0; /* it does not run */
-    if (found < 0)
-        return lv_fail(err, "block job of disk '%s'", target);
-    if (found == 0)
-        return 0;
-    ret_job->state = HV_JOB_RUNNING;
-    ret_job->is_active_commit =
-        info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT;
-    ret_job->done = info.cur;
-    ret_job->total = info.end;
-    if (ret_job->is_active_commit && ask_ready(call, target, &ready, err) < 0)
-        return -1;
-    if (ready)
-        ret_job->state = HV_JOB_READY;
-    return 0;
-}
-
-static int
-query(const struct lv_call *call, const char *target, struct hv_job *ret_job,
-      struct error *err)
-{
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
-
-    if (lv_machine(call, &machine, err) < 0)
-        return -1;
-    if (hv_machine_find_disk(machine, target) == NULL)
-        return error_set(err, ERROR_NOT_FOUND, "machine '%s' has no disk '%s'",
-                         machine->name, target);
-    return lv_job_state(call, target, ret_job, err);
-}
-
-int
-lv_op_job_query(struct hv *hv, const char *uuid, const char *target,
-                struct hv_job *ret, struct error *err)
-{
-    struct lv_call call;
-
-    if (lv_begin(hv, uuid, &call, err) < 0)
-        return -1;
-    return lv_end(&call, query(&call, target, ret, err), err);
 }
 
 /* -- waiting -----------------------------------------------------------------
@@ -222,23 +237,30 @@ sleep_and_look(struct wait *wait, int64_t deadline, struct error *err)
     return result;
 }
 
+static bool
+is_watched(struct wait *wait)
+{
+    bool watched;
+
+    lock_take(&wait->lv->lock);
+    watched = wait->watch->started;
+    lock_give(&wait->lv->lock);
+    return watched;
+}
+
 /* Ask how far it is.  1 when that settles it: it is ready, or gone without
  * having been watched. */
 static int
 ask(struct wait *wait, struct error *err)
 {
     struct hv_job now = {.state = HV_JOB_NONE};
-    bool watched;
 
     if (lv_op_job_query(&wait->lv->hv, wait->uuid, wait->target, &now, err) < 0)
         return -1;
     if (now.state == HV_JOB_NONE) {
-        lock_take(&wait->lv->lock);
-        watched = wait->watch->started;
-        lock_give(&wait->lv->lock);
         if (wait->gone_at == 0)
             wait->gone_at = clock_monotonic_ms();
-        if (watched && clock_monotonic_ms() - wait->gone_at < GRACE_MS)
+        if (is_watched(wait) && clock_monotonic_ms() - wait->gone_at < GRACE_MS)
             return 0;
         wait->job->state = HV_JOB_NONE;
         return 1;
@@ -254,13 +276,17 @@ ask(struct wait *wait, struct error *err)
 static int
 run_wait(struct wait *wait, struct error *err)
 {
-    for (;;) {
+    /* Of a job that was watched from its start nothing can have been missed:
+     * most end before it is worth asking how far they are. */
+    bool skip = is_watched(wait);
+
+    for (;; skip = false) {
         int64_t next = clock_monotonic_ms() + PROGRESS_MS;
         int result;
 
         if (wait->deadline > 0)
             next = MIN(next, wait->deadline);
-        result = ask(wait, err);
+        result = skip ? 0 : ask(wait, err);
         /* An end that was told meanwhile is better than what was asked. */
         if (result == 0 || (result == 1 && wait->job->state == HV_JOB_NONE)) {
             int told = sleep_and_look(wait, result == 1 ? 0 : next, err);
@@ -290,11 +316,13 @@ static int
 require_running(struct hv *hv, const char *uuid, const char *target,
                 struct error *err)
 {
+    virDomainBlockJobInfo info;
     struct lv_call call;
 
     if (lv_begin(hv, uuid, &call, err) < 0)
         return -1;
-    return lv_end(&call, lv_require_running_disk(&call, target, err), err);
+    return lv_end(&call, job_info(&call, target, true, &info, err) < 0 ? -1 : 0,
+                  err);
 }
 
 int
@@ -344,24 +372,38 @@ take_end(struct lv *lv, struct lv_watch *watch)
     lock_give(&lv->lock);
 }
 
+/* libvirt refuses what is not ready; it says so in several ways. */
+static int
+explain_pivot(const struct lv_call *call, const char *target, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    struct hv_job job;
+
+    (void)lv_fail(&why, "pivot of disk '%s'", target);
+    if (why.code != ERROR_UNAVAILABLE) {
+        if (lv_require_running_disk(call, target, err) < 0 ||
+            lv_job_state(call, target, &job, err) < 0)
+            return -1;
+        if (job.state != HV_JOB_READY)
+            return error_set(err, ERROR_CONFLICT,
+                             "disk '%s' has no job that is ready for the pivot",
+                             target);
+    }
+    *err = why;
+    return -1;
+}
+
 static int
 pivot(const struct lv_call *call, struct lv_watch *watch, const char *target,
       struct error *err)
 {
     struct hv_job job;
 
-    if (lv_require_running_disk(call, target, err) < 0 ||
-        lv_job_state(call, target, &job, err) < 0)
-        return -1;
-    if (job.state != HV_JOB_READY)
-        return error_set(err, ERROR_CONFLICT,
-                         "disk '%s' has no job that is ready for the pivot",
-                         target);
     if (lv_place("libvirt.pivot.call", err) < 0)
         return -1;
     if (virDomainBlockJobAbort(call->domain, target,
                                VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) < 0)
-        return lv_fail(err, "pivot of disk '%s'", target);
+        return explain_pivot(call, target, err);
     take_end(call->lv, watch);
     if (lv_place("libvirt.pivot.called", err) < 0 ||
         lv_job_state(call, target, &job, err) < 0)
@@ -393,7 +435,7 @@ give_up(const struct lv_call *call, struct lv_watch *watch, const char *target,
     struct error ignored = ERROR_INIT;
     struct hv_job job;
 
-    if (query(call, target, &job, err) < 0)
+    if (lv_job_state(call, target, &job, err) < 0)
         return -1;
     if (job.state == HV_JOB_NONE)
         return 0;
