@@ -111,7 +111,7 @@ insert_volume(struct engine *engine, struct state_tx *tx,
 static int
 refresh_volumes(struct engine *engine, struct state_tx *tx,
                 const struct state_vm *vm, const struct hv_machine *machine,
-                struct error *err)
+                bool *changed, struct error *err)
 {
     AUTO_STATE_LIST(volume) rows = {0};
     const struct state_where where[] = {STATE_INT("vm_id", vm->id),
@@ -130,6 +130,7 @@ refresh_volumes(struct engine *engine, struct state_tx *tx,
             known |= strcmp(rows.items[k].target, disk->target) == 0;
         if (!known && insert_volume(engine, tx, vm, disk, device_id, err) < 0)
             return -1;
+        *changed |= !known;
         device_id++;
     }
     for (size_t k = 0; k < rows.count; k++) {
@@ -139,6 +140,7 @@ refresh_volumes(struct engine *engine, struct state_tx *tx,
         rows.items[k].removed = clock_wall_ms();
         if (state_volume_update(tx, &rows.items[k], err) < 0)
             return -1;
+        *changed = true;
     }
     return 0;
 }
@@ -180,7 +182,7 @@ read_sizes(const struct hv_machine *machine)
 static int
 refresh_sizes(struct state_tx *tx, int64_t vm_id,
               const struct hv_machine *machine, const uint64_t *sizes,
-              struct error *err)
+              bool *changed, struct error *err)
 {
     AUTO_STATE_LIST(volume) rows = {0};
     const struct state_where where[] = {STATE_INT("vm_id", vm_id),
@@ -198,15 +200,27 @@ refresh_sizes(struct state_tx *tx, int64_t vm_id,
             row->size = (int64_t)sizes[i];
             if (state_volume_update(tx, row, err) < 0)
                 return -1;
+            *changed = true;
         }
     }
     return 0;
 }
 
+/* Does the row say what the hypervisor does? */
+static bool
+is_fresh(const struct state_vm *row, const struct hv_machine *machine)
+{
+    return row->removed == 0 && row->memory == (int64_t)machine->memory_bytes &&
+           row->vcpus == machine->vcpus && row->name != NULL &&
+           strcmp(row->name, machine->name) == 0 && row->power != NULL &&
+           strcmp(row->power, power_text(machine->state)) == 0;
+}
+
+/* *changed becomes true when anything was written. */
 static int
 refresh_one(struct engine *engine, struct state_tx *tx,
             const struct hv_machine *machine, const uint64_t *sizes,
-            struct error *err)
+            bool *changed, struct error *err)
 {
     AUTO_STATE(vm) row = {0};
     AUTO_STATE(account) admin = {0};
@@ -226,17 +240,20 @@ refresh_one(struct engine *engine, struct state_tx *tx,
         row.created = clock_wall_ms();
         state_set_text(&row.uuid, machine->uuid);
     }
-    row.removed = 0;
-    row.memory = (int64_t)machine->memory_bytes;
-    row.vcpus = machine->vcpus;
-    state_set_text(&row.name, machine->name);
-    state_set_text(&row.power, power_text(machine->state));
-    if (found == 0 ? state_vm_insert(tx, &row, err) < 0
-                   : state_vm_update(tx, &row, err) < 0)
+    if (found == 0 || !is_fresh(&row, machine)) {
+        row.removed = 0;
+        row.memory = (int64_t)machine->memory_bytes;
+        row.vcpus = machine->vcpus;
+        state_set_text(&row.name, machine->name);
+        state_set_text(&row.power, power_text(machine->state));
+        if (found == 0 ? state_vm_insert(tx, &row, err) < 0
+                       : state_vm_update(tx, &row, err) < 0)
+            return -1;
+        *changed = true;
+    }
+    if (refresh_volumes(engine, tx, &row, machine, changed, err) < 0)
         return -1;
-    if (refresh_volumes(engine, tx, &row, machine, err) < 0)
-        return -1;
-    return refresh_sizes(tx, row.id, machine, sizes, err);
+    return refresh_sizes(tx, row.id, machine, sizes, changed, err);
 }
 
 /* A self-test's guest is the business of that test's own engine alone. */
@@ -284,13 +301,15 @@ refresh_all(struct engine *engine, const struct hv_machine_list *machines,
             uint64_t *const *sizes, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+    bool changed = false;
 
     if (tx == NULL)
         return -1;
     for (size_t i = 0; i < machines->count; i++) {
         if (!is_wanted(engine, machines->items[i]))
             continue;
-        if (refresh_one(engine, tx, machines->items[i], sizes[i], err) < 0)
+        if (refresh_one(engine, tx, machines->items[i], sizes[i], &changed,
+                        err) < 0)
             return error_prefix(err, "machine '%s'", machines->items[i]->name);
     }
     if (mark_vanished(tx, machines, err) < 0)
@@ -323,6 +342,7 @@ inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
     AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_FREE uint64_t *sizes = NULL;
     AUTO_STATE_TX struct state_tx *tx = NULL;
+    bool changed = false;
 
     if (hv_get(engine->hv, vm_uuid, &machine, err) < 0) {
         if (err->code != ERROR_NOT_FOUND)
@@ -334,9 +354,10 @@ inventory_refresh_machine(struct engine *engine, const char *vm_uuid,
         return 0;
     sizes = read_sizes(machine);
     tx = state_begin_write(engine->state, err);
-    if (tx == NULL || refresh_one(engine, tx, machine, sizes, err) < 0)
+    if (tx == NULL ||
+        refresh_one(engine, tx, machine, sizes, &changed, err) < 0)
         return -1;
-    return state_commit(tx, err);
+    return changed ? state_commit(tx, err) : 0;
 }
 
 int
