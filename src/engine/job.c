@@ -192,6 +192,12 @@ job_free(struct job *job)
     json_decref(job->parameters);
     json_decref(job->result);
     state_job_release(&job->row);
+    vec_for (struct job_note *, note, &job->notes) {
+        free(note->type);
+        free(note->text);
+    }
+    vec_release(&job->notes);
+    free(job->step);
     free(job);
 }
 
@@ -300,7 +306,19 @@ struct progress {
     int64_t id;
     uint64_t done;
     uint64_t total;
+    char *step; /* owned; NULL: it is as it was */
 };
+
+void
+job_step(struct job *job, const char *text)
+{
+    struct job_queue *queue = job->engine->queue;
+
+    lock_take(&queue->lock);
+    state_set_text(&job->step, text);
+    job->has_moved = true;
+    lock_give(&queue->lock);
+}
 
 /* Running jobs whose progress moved since it was looked at last. */
 static size_t
@@ -312,13 +330,15 @@ moved_locked(struct job_queue *queue, struct progress *list, size_t max)
         struct job *job = queue->running.items[i];
         uint64_t done = atomic_load(&job->progress.done);
 
-        if (done == job->shown)
+        if (done == job->shown && !job->has_moved)
             continue;
         job->shown = done;
-        list[count++] =
-            (struct progress){.id = job->row.id,
-                              .done = done,
-                              .total = atomic_load(&job->progress.total)};
+        list[count++] = (struct progress){
+            .id = job->row.id,
+            .done = done,
+            .total = atomic_load(&job->progress.total),
+            .step = job->has_moved ? xstrdup(job->step) : NULL};
+        job->has_moved = false;
     }
     return count;
 }
@@ -346,10 +366,11 @@ tick(void *context)
         repository_tick(queue->engine);
         for (size_t i = 0; i < count; i++) {
             job_write_progress(queue->engine, list[i].id, list[i].done,
-                               list[i].total, NULL);
+                               list[i].total, list[i].step);
             log_info("job-progress", "id=%lld done=%llu total=%llu",
                      (long long)list[i].id, (unsigned long long)list[i].done,
                      (unsigned long long)list[i].total);
+            free(list[i].step);
         }
         lock_take(&queue->lock);
     }

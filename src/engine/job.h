@@ -17,12 +17,20 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "base/vec.h"
 #include "engine/access.h"
 #include "engine/engine.h"
 #include "image/copy.h"
 
 #include <jansson.h>
 #include <stdatomic.h>
+
+/* An event about a job's object. */
+struct job_note {
+    char *type;        /* owned */
+    const char *level; /* static */
+    char *text;        /* owned; or NULL */
+};
 
 /* A running job, borrowed by what runs in it. */
 struct job {
@@ -31,7 +39,11 @@ struct job {
     json_t *parameters;    /* owned */
     json_t *result;        /* owned; extra facts for the caller, or NULL */
     struct copy_progress progress;
-    uint64_t shown; /* under the queue's lock: progress last written */
+    struct VEC(struct job_note) notes; /* owned; written with its end */
+    /* Under the queue's lock: */
+    uint64_t shown; /* progress last written */
+    char *step;     /* owned; or NULL */
+    bool has_moved; /* `step` is not written yet */
 };
 
 typedef int job_function(struct job *job, struct error *err);
@@ -77,14 +89,15 @@ int job_is_pending(struct state_tx *tx, const char *instance_uuid,
 /* Let the workers look for new jobs. */
 void job_wake(struct engine *engine) NONNULL(1);
 
-/* Say what the job is doing now, for people; written at once. */
+/* Say what the job is doing now, for people; the database learns it once a
+ * second. */
 void job_step(struct job *job, const char *text) NONNULL(1, 2);
 
 /* Bytes done of total; the database learns it once a second. */
 void job_bytes(struct job *job, uint64_t done, uint64_t total) NONNULL(1);
 
-/* Record an event about the job's object; one that cannot be written is only
- * logged. */
+/* Record an event about the job's object, in the transaction that records the
+ * job's end; one that cannot be written is only logged.  `level` is static. */
 void job_event(struct job *job, const char *type, const char *level,
                const char *text) NONNULL(1, 2, 3);
 

@@ -39,14 +39,6 @@ job_write_progress(struct engine *engine, int64_t id, uint64_t done,
 }
 
 void
-job_step(struct job *job, const char *text)
-{
-    job_write_progress(job->engine, job->row.id,
-                       atomic_load(&job->progress.done),
-                       atomic_load(&job->progress.total), text);
-}
-
-void
 job_bytes(struct job *job, uint64_t done, uint64_t total)
 {
     atomic_store(&job->progress.done, done);
@@ -57,18 +49,9 @@ void
 job_event(struct job *job, const char *type, const char *level,
           const char *text)
 {
-    const struct events_new event = {
-        .type = type,
-        .level = level,
-        .description = text,
-        .account_id = job->row.account_id,
-        .domain_id = job->row.domain_id,
-        .user_id = job->row.user_id,
-        .resource_type = job->row.instance_type,
-        .resource_uuid = job->row.instance_uuid,
-    };
-
-    events_record_now(job->engine->state, &event);
+    vec_push(&job->notes, ((struct job_note){.type = xstrdup(type),
+                                             .level = level,
+                                             .text = xstrdup_null(text)}));
 }
 
 bool
@@ -90,6 +73,28 @@ job_number(const struct job *job, const char *key)
 }
 
 /* -- its end ----------------------------------------------------------- */
+
+static void
+record_notes(const struct job *job, struct state_tx *tx)
+{
+    vec_for (const struct job_note *, note, &job->notes) {
+        const struct events_new event = {
+            .type = note->type,
+            .level = note->level,
+            .description = note->text,
+            .account_id = job->row.account_id,
+            .domain_id = job->row.domain_id,
+            .user_id = job->row.user_id,
+            .resource_type = job->row.instance_type,
+            .resource_uuid = job->row.instance_uuid,
+        };
+        struct error err = ERROR_INIT;
+
+        if (events_record(tx, &event, &err) < 0)
+            log_warning("event-lost", "type=%s error='%s'", note->type,
+                        err.message);
+    }
+}
 
 static int
 write_end(struct job *job, int status, const struct error *why,
@@ -118,8 +123,11 @@ write_end(struct job *job, int status, const struct error *why,
     row.bytes_total = (int64_t)atomic_load(&job->progress.total);
     row.result_code = why != NULL ? error_code_http(why->code) : 0;
     state_set_text(&row.result, text);
+    if (job->step != NULL) /* only this thread sets it */
+        state_set_text(&row.step, job->step);
     if (state_job_update(tx, &row, err) < 0)
         return -1;
+    record_notes(job, tx);
     return state_commit(tx, err);
 }
 
