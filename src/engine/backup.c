@@ -360,7 +360,7 @@ create(struct job *job, struct state_backup *row, struct error *err)
     struct error why = ERROR_INIT;
     int published;
 
-    if (converge_adopt(job, &why) == 0 && decide(job, row, &why) == 0 &&
+    if (converge_adopt(job, NULL, &why) == 0 && decide(job, row, &why) == 0 &&
         take(job, row, &why) == 0)
         return 0;
     *err = why;

@@ -178,11 +178,11 @@ delete_backup(struct job *job, struct state_backup *backup, struct error *err)
         state_vm_get(tx, backup->vm_id, &vm, err) < 0)
         return -1;
     state_end(steal(&tx));
-    if (converge_begin(engine, job, vm.id, err) < 0 ||
+    if (converge_begin(engine, job, vm.id, NULL, err) < 0 ||
         decide(engine, backup, vm.uuid, &operation, err) < 0 ||
         expunge(engine, operation, err) < 0)
         return -1;
-    return converge_machine(engine, job, vm.id, err);
+    return converge_machine(engine, job, vm.id, NULL, err);
 }
 
 int

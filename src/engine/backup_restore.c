@@ -241,7 +241,7 @@ backup_run_restore(struct job *job, struct error *err)
         state_backup_get(tx, job_number(job, "backup"), &backup, err) < 0)
         return -1;
     state_end(steal(&tx));
-    if (converge_begin(engine, job, vm_id, err) < 0 ||
+    if (converge_begin(engine, job, vm_id, NULL, err) < 0 ||
         restore(job, &backup, err) < 0) {
         if (err->code != ERROR_UNAVAILABLE &&
             change_states(engine, backup.id, vm_id, "BackedUp", NULL,

@@ -36,7 +36,7 @@ guard(struct engine *engine, const struct planner_action *action,
 /* Do one action on any volume: 1 done, 0 nothing left, -1 failed. */
 static int
 one_action(struct engine *engine, struct job *job, struct tree *tree,
-           enum hv_state state, struct error *err)
+           const struct hv_machine *machine, struct error *err)
 {
     int guarded;
 
@@ -53,7 +53,7 @@ one_action(struct engine *engine, struct job *job, struct tree *tree,
         if (job != NULL)
             job_step(job, action.kind == PLANNER_MERGE ? "merging layers"
                                                        : "removing layers");
-        if (merge_run(engine, job, tree, volume, &action, state, err) < 0)
+        if (merge_run(engine, job, tree, volume, &action, machine, err) < 0)
             return error_prefix(err, "disk '%s'", volume->row.target);
         return 1;
     }
@@ -71,7 +71,7 @@ settle_operation(struct engine *engine, struct job *job,
     else if (strcmp(row->kind, OPERATION_MERGE) == 0)
         result = merge_settle(engine, job, row, err);
     else if (strcmp(row->kind, OPERATION_UNLINK) == 0)
-        result = merge_settle_unlink(engine, row, err);
+        result = merge_settle_unlink(engine, row, NULL, err);
     else if (strcmp(row->kind, OPERATION_SHOT) == 0)
         result = shot_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_THAW) == 0)
@@ -133,9 +133,11 @@ settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
     return machine_finish_compute(engine, vm_uuid, err);
 }
 
-/* Files of deleted snapshots, beside their layers. */
+/* Files that went out of the record: of layers that were merged or deleted,
+ * and of deleted snapshots beside them. */
 static int
-settle_unlinks(struct engine *engine, const char *vm_uuid, struct error *err)
+settle_unlinks(struct engine *engine, const char *vm_uuid,
+               const struct hv_look *look, struct error *err)
 {
     AUTO_STATE_LIST(operation) rows = {0};
 
@@ -144,8 +146,9 @@ settle_unlinks(struct engine *engine, const char *vm_uuid, struct error *err)
     for (size_t i = 0; i < rows.count; i++) {
         if (strcmp(rows.items[i].kind, OPERATION_UNLINK) != 0)
             continue;
-        if (merge_settle_unlink(engine, &rows.items[i], err) < 0 &&
-            err->code != ERROR_BUSY)
+        if (merge_settle_unlink(engine, &rows.items[i], look, err) == 0)
+            continue;
+        if (err->code != ERROR_BUSY)
             return -1;
         error_clear(err); /* still used: the next settling tries again */
     }
@@ -154,23 +157,28 @@ settle_unlinks(struct engine *engine, const char *vm_uuid, struct error *err)
 
 int
 converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
-                 struct error *err)
+                 struct hv_look *look, struct error *err)
 {
+    AUTO_HV_LOOK struct hv_look now = {.machine = NULL};
+
+    if (look != NULL) {
+        now = *look;
+        *look = (struct hv_look){.machine = NULL};
+    }
     for (;;) {
         AUTO_TREE struct tree *tree = NULL;
-        enum hv_state state;
         int more;
 
         if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-            views_check(engine, tree, &state, err) < 0)
+            (now.machine == NULL && views_check(engine, tree, &now, err) < 0) ||
+            settle_unlinks(engine, tree->vm.uuid, &now, err) < 0)
             return -1;
-        more = one_action(engine, job, tree, state, err);
+        more = one_action(engine, job, tree, now.machine, err);
         if (more < 0)
             return -1;
         if (more == 0)
-            return settle_unlinks(engine, tree->vm.uuid, err) < 0
-                       ? -1
-                       : vm_snapshot_follow_layers(engine, vm_id, err);
+            return vm_snapshot_follow_layers(engine, vm_id, err);
+        hv_look_release(&now);
     }
 }
 
@@ -179,7 +187,7 @@ converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
 {
     struct error err = ERROR_INIT;
 
-    if (converge_machine(engine, job, vm_id, &err) < 0)
+    if (converge_machine(engine, job, vm_id, NULL, &err) < 0)
         log_warning("tidying-postponed", "code=%s error='%s'",
                     error_code_name(err.code), err.message);
 }
@@ -230,7 +238,7 @@ settle(struct engine *engine, struct job *job, int64_t vm_id, struct error *err)
         return -1;
     if (settle_journal(engine, job, vm.uuid, err) < 0 ||
         converge_settle_rows(engine, vm_id, err) < 0 ||
-        converge_machine(engine, job, vm_id, err) < 0)
+        converge_machine(engine, job, vm_id, NULL, err) < 0)
         return error_prefix(err, "settling machine '%s'", vm.name);
     /* The four views agree and nothing is unfinished. */
     return hold_clear(engine->hold_dir, vm.uuid, err);
@@ -306,30 +314,35 @@ is_unfinished(struct engine *engine, int64_t vm_id, struct error *err)
 
 int
 converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
-               struct error *err)
+               struct hv_look *ret_look, struct error *err)
 {
     AUTO_TREE struct tree *tree = NULL;
-    enum hv_state state;
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
     int unfinished = is_unfinished(engine, vm_id, err);
 
-    if (unfinished < 0)
+    if (unfinished < 0 ||
+        (unfinished > 0 && converge_settle(engine, job, vm_id, err) < 0))
         return -1;
-    if (unfinished > 0)
-        return converge_settle(engine, job, vm_id, err);
+    if (unfinished > 0 && ret_look == NULL)
+        return 0;
     if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        views_check(engine, tree, &state, err) < 0)
+        views_check(engine, tree, &look, err) < 0)
         return -1;
     if (tree->vm.problem != NULL)
         record_problem(engine, vm_id, NULL);
+    if (ret_look == NULL)
+        return 0;
+    *ret_look = look;
+    look = (struct hv_look){.machine = NULL};
     return 0;
 }
 
 int
-converge_adopt(struct job *job, struct error *err)
+converge_adopt(struct job *job, struct hv_look *ret_look, struct error *err)
 {
     int64_t vm_id = job_number(job, "vm");
 
     if (inventory_adopt(job->engine, vm_id, err) < 0)
         return -1;
-    return converge_begin(job->engine, job, vm_id, err);
+    return converge_begin(job->engine, job, vm_id, ret_look, err);
 }

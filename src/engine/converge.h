@@ -12,14 +12,18 @@
 #include "engine/job.h"
 
 /**
- * converge_machine(engine, job, vm_id, err):
+ * converge_machine(engine, job, vm_id, look, err):
  * Check the four views, then carry out the planner's actions one by one until
  * there are none, then let the VM snapshots' states follow (Removed, Hidden).
+ * `look` is that of converge_begin() a moment ago, in place of the first
+ * check, when nothing but the record was changed since; or NULL.
  *
+ * Ownership:  what is in *look is handed over.
  * Blocks:     for as long as the merges take.
  */
 int converge_machine(struct engine *engine, struct job *job, int64_t vm_id,
-                     struct error *err) MUST_CHECK NONNULL(1, 4);
+                     struct hv_look *look, struct error *err)
+    MUST_CHECK NONNULL(1, 5);
 
 /* converge_machine() after an operation that is done already: what cannot be
  * tidied now is logged, and tidied with the next operation or start. */
@@ -56,15 +60,20 @@ int converge_is_unfinished(struct engine *engine, struct state_tx *tx,
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /**
- * converge_begin(engine, job, vm_id, err):
+ * converge_begin(engine, job, vm_id, ret_look, err):
  * What every operation on a machine starts with: settle what is unfinished
  * and check the four views.
+ *
+ * Ownership:  *ret_look (unless that is NULL) is what the hypervisor showed,
+ *             the caller's when 0 was returned.
  */
 int converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
-                   struct error *err) MUST_CHECK NONNULL(1, 4);
+                   struct hv_look *ret_look, struct error *err)
+    MUST_CHECK NONNULL(1, 5);
 
 /* What an operation on a machine's disks starts with: inventory_adopt() and
  * converge_begin() of the job's machine. */
-int converge_adopt(struct job *job, struct error *err) MUST_CHECK NONNULL(1, 2);
+int converge_adopt(struct job *job, struct hv_look *ret_look, struct error *err)
+    MUST_CHECK NONNULL(1, 3);
 
 #endif

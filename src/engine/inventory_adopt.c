@@ -265,6 +265,17 @@ adopt_volume(struct engine *engine, struct state_volume *volume,
     return state_commit(tx, err);
 }
 
+/* Is all of it taken over already? */
+static bool
+is_ours(const struct tree *tree)
+{
+    for (size_t i = 0; i < tree->count; i++) {
+        if (tree->volumes[i].row.layer_id == 0)
+            return false;
+    }
+    return tree->vm.managed != 0;
+}
+
 int
 inventory_adopt(struct engine *engine, int64_t vm_id, struct error *err)
 {
@@ -273,8 +284,11 @@ inventory_adopt(struct engine *engine, int64_t vm_id, struct error *err)
     AUTO_STATE_TX struct state_tx *tx = NULL;
     AUTO_STATE(vm) vm = {0};
 
-    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+    if (tree_read(engine->state, vm_id, &tree, err) < 0)
+        return -1;
+    if (is_ours(tree))
+        return 0;
+    if (hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
         return -1;
     for (size_t i = 0; i < tree->count; i++) {
         struct state_volume *volume = &tree->volumes[i].row;

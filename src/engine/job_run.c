@@ -150,7 +150,7 @@ settle_after(struct job *job, const struct error *why)
         return;
     }
     if (must_wait ? converge_settle_rows_alone(job->engine, vm_id, &err) < 0
-                  : converge_begin(job->engine, NULL, vm_id, &err) < 0)
+                  : converge_begin(job->engine, NULL, vm_id, NULL, &err) < 0)
         log_warning("settling-postponed", "error='%s'", err.message);
 }
 

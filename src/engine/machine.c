@@ -201,9 +201,9 @@ machine_run_release(struct job *job, struct error *err)
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
 
-    if (converge_begin(engine, job, vm_id, err) < 0 ||
+    if (converge_begin(engine, job, vm_id, NULL, err) < 0 ||
         machine_drop_points(engine, vm_id, err) < 0 ||
-        converge_machine(engine, job, vm_id, err) < 0 ||
+        converge_machine(engine, job, vm_id, NULL, err) < 0 ||
         forget(engine, vm_id, err) < 0)
         return -1;
     job_event(job, "VM.RELEASE", "INFO", job->row.queue);

@@ -110,9 +110,9 @@ destroy(struct job *job, int64_t vm_id, struct error *err)
         stop(engine, job->row.queue, err) < 0)
         return -1;
     if (tree->vm.managed != 0 &&
-        (converge_begin(engine, job, vm_id, err) < 0 ||
+        (converge_begin(engine, job, vm_id, NULL, err) < 0 ||
          machine_drop_points(engine, vm_id, err) < 0 ||
-         converge_machine(engine, job, vm_id, err) < 0))
+         converge_machine(engine, job, vm_id, NULL, err) < 0))
         return -1;
     return set_destroyed(engine, vm_id, err);
 }

@@ -264,7 +264,7 @@ machine_run_scale(struct job *job, struct error *err)
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
 
-    if (converge_adopt(job, err) < 0 || scale(job, err) < 0) {
+    if (converge_adopt(job, NULL, err) < 0 || scale(job, err) < 0) {
         job_event(job, "VM.UPGRADE", "ERROR", err->message);
         return -1;
     }

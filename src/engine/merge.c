@@ -11,7 +11,7 @@
  *   3. the definition names L's file if C was the active layer;
  *   4. one transaction: the record, the end of this operation, and the intent
  *      to unlink C's old file;
- *   5. unlink.
+ *   5. the journal's unlink, by whoever converges (converge.c).
  *
  * A merge backward (merge_pull.h) has another part 1 and no part 2: C's file
  * stays where it is, and L's goes.
@@ -90,12 +90,9 @@ define_top(struct engine *engine, const struct merge *merge,
         .target = merge->target,
         .path = takes_over ? merge->layer_path : active->path,
         .format = takes_over ? merge->layer_format : active->format};
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
 
-    if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
-        return -1;
-    if (view.inactive_top == NULL)
-        return 0; /* a transient machine has no definition */
+    if (!merge->is_defined)
+        return 0; /* a transient machine */
     if (fault_here("merge.define"))
         return error_set_errno(err, errno, "define '%s'", merge->target);
     return hv_define_disks(engine->hv, merge->vm_uuid, &change, 1, err);
@@ -154,13 +151,13 @@ path_that_goes(const struct merge *merge)
 
 /* Part 4: the record, in one transaction with the intent to unlink. */
 static int
-record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
-       struct error *err)
+record(struct engine *engine, const struct merge *merge, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
     AUTO_STATE(layer) layer = {0};
     AUTO_STATE(layer) child = {0};
     json_t *payload = json_pack("{s:s}", "path", path_that_goes(merge));
+    int64_t unlink_operation = 0;
     int result = -1;
 
     if (tx == NULL || state_layer_get(tx, merge->layer_id, &layer, err) < 0 ||
@@ -178,7 +175,7 @@ record(struct engine *engine, const struct merge *merge, int64_t *ret_unlink,
     if (state_layer_delete(tx, layer.id, err) < 0 ||
         state_layer_update(tx, &child, err) < 0 ||
         operation_insert(tx, OPERATION_UNLINK, merge->vm_uuid, OPERATION_FINISH,
-                         payload, ret_unlink, err) < 0 ||
+                         payload, &unlink_operation, err) < 0 ||
         state_operation_delete(tx, merge->operation, err) < 0)
         goto out;
     result = state_commit(tx, err);
@@ -188,8 +185,9 @@ out:
 }
 
 static int
-unlink_file(struct engine *engine, const char *vm_uuid, json_t *payload,
-            const char *path, int64_t operation, struct error *err)
+unlink_file(struct engine *engine, const struct state_operation *row,
+            const struct hv_look *look, json_t *payload, const char *path,
+            struct error *err)
 {
     const struct state_where where[] = {STATE_TEXT("path", path)};
     AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
@@ -199,19 +197,21 @@ unlink_file(struct engine *engine, const char *vm_uuid, json_t *payload,
     if (tx == NULL ||
         state_layer_count(tx, STATE_QUERY(where), &named, err) < 0)
         return -1;
-    used = named > 0 ? 1 : views_is_used(engine, vm_uuid, path, err);
+    used = named > 0 ? 1 : views_is_used(engine, row->vm_uuid, look, path, err);
     if (used < 0)
         return -1;
-    if (used > 0)
+    if (used > 0) {
+        log_warning("unlink-postponed", "vm=%s path='%s'", row->vm_uuid, path);
         return error_set(err, ERROR_BUSY,
                          "'%s' is still in use, it will be removed later",
                          path);
+    }
     if (fault_here("merge.unlink"))
         return error_set_errno(err, errno, "unlink '%s'", path);
     state_end(steal(&tx));
     if (storages_unlink(engine, payload, path, err) < 0)
         return -1;
-    return operation_end(engine->state, operation, err);
+    return operation_end(engine->state, row->id, err);
 }
 
 /* Before a layer is touched; a live merge looks at QEMU first. */
@@ -252,45 +252,29 @@ move_content(struct engine *engine, struct job *job, struct merge *merge,
     return merge->is_active ? define_top(engine, merge, volume, err) : 0;
 }
 
-/* The record does not name the file any more, so what was asked is done: one
- * that somebody still uses is removed by a later settling. */
-static int
-unlink_or_postpone(struct engine *engine, const char *vm_uuid, json_t *payload,
-                   const char *path, int64_t operation, struct error *err)
-{
-    if (unlink_file(engine, vm_uuid, payload, path, operation, err) == 0)
-        return 0;
-    if (err->code != ERROR_BUSY)
-        return -1;
-    log_warning("unlink-postponed", "vm=%s path='%s'", vm_uuid, path);
-    error_clear(err);
-    return 0;
-}
-
-/* Parts 1 to 5, from wherever it stands. */
+/* Parts 1 to 4, from wherever it stands. */
 static int
 carry_out(struct engine *engine, struct job *job, struct merge *merge,
           struct tree_volume *volume, enum hv_state state, struct error *err)
 {
-    int64_t unlink_operation = 0;
     bool live = state != HV_STOPPED && merge->is_on_active_chain;
 
     if (move_content(engine, job, merge, volume, live, err) < 0)
         return -1;
-    if (record(engine, merge, &unlink_operation, err) < 0 ||
+    if (record(engine, merge, err) < 0 ||
         hold_clear(engine->hold_dir, merge->vm_uuid, err) < 0)
         return -1;
     log_info("layer-merged", "vm=%s disk=%s top='%s' base='%s' live=%d by=%s",
              merge->vm_name, merge->target, merge->child_path,
              merge->layer_path, (int)live, merge->way);
-    return unlink_or_postpone(engine, merge->vm_uuid, NULL,
-                              path_that_goes(merge), unlink_operation, err);
+    return 0;
 }
 
 /* What the record says about a merge of these two layers. */
 static int
 describe(struct merge *merge, struct tree *tree, struct tree_volume *volume,
-         int64_t layer_id, int64_t child_id, struct error *err)
+         const struct hv_machine *machine, int64_t layer_id, int64_t child_id,
+         struct error *err)
 {
     const struct state_layer *layer = tree_find_layer(volume, layer_id);
     const struct state_layer *child = tree_find_layer(volume, child_id);
@@ -312,6 +296,7 @@ describe(struct merge *merge, struct tree *tree, struct tree_volume *volume,
         .layer_path = layer->path,
         .layer_format = layer->format,
         .child_path = child->path,
+        .is_defined = machine->persistent,
         .is_active = volume->row.layer_id == child_id,
         .is_on_active_chain =
             planner_is_ancestor(&plan, child_id, volume->row.layer_id),
@@ -338,8 +323,7 @@ delete_layer(struct engine *engine, struct tree *tree,
         return -1;
     log_info("layer-deleted", "vm=%s disk=%s path='%s'", tree->vm.name,
              volume->row.target, layer->path);
-    return unlink_or_postpone(engine, tree->vm.uuid, payload, layer->path,
-                              operation, err);
+    return 0;
 }
 
 /* Does nobody wait for it but the machine itself? */
@@ -374,19 +358,21 @@ begin_and_carry_out(struct engine *engine, struct job *job, struct merge *merge,
 int
 merge_run(struct engine *engine, struct job *job, struct tree *tree,
           struct tree_volume *volume, const struct planner_action *action,
-          enum hv_state state, struct error *err)
+          const struct hv_machine *machine, struct error *err)
 {
     struct merge merge;
     int result;
 
     if (action->kind == PLANNER_DELETE)
         return delete_layer(engine, tree, volume, action->layer, err);
-    if (describe(&merge, tree, volume, action->layer, action->child, err) < 0)
+    if (describe(&merge, tree, volume, machine, action->layer, action->child,
+                 err) < 0)
         return -1;
     merge.is_patient = is_patient(job);
     if (merge_gate_enter(engine, job, err) < 0)
         return -1;
-    result = begin_and_carry_out(engine, job, &merge, volume, state, err);
+    result =
+        begin_and_carry_out(engine, job, &merge, volume, machine->state, err);
     merge_gate_leave(engine);
     return result;
 }
@@ -421,7 +407,7 @@ merge_settle(struct engine *engine, struct job *job,
         return error_set(err, ERROR_CORRUPT,
                          "journal entry %lld names an unknown volume",
                          (long long)row->id);
-    if (describe(&merge, tree, volume, layer, child, err) < 0)
+    if (describe(&merge, tree, volume, machine, layer, child, err) < 0)
         return -1;
     merge.operation = row->id;
     merge.is_backward = strcmp(row->phase, OPERATION_PULL) == 0;
@@ -443,7 +429,7 @@ merge_settle(struct engine *engine, struct job *job,
 
 int
 merge_settle_unlink(struct engine *engine, const struct state_operation *row,
-                    struct error *err)
+                    const struct hv_look *look, struct error *err)
 {
     json_t *payload = operation_payload(row, err);
     const char *path = NULL;
@@ -456,7 +442,7 @@ merge_settle_unlink(struct engine *engine, const struct state_operation *row,
             error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
                       (long long)row->id);
     else
-        result = unlink_file(engine, row->vm_uuid, payload, path, row->id, err);
+        result = unlink_file(engine, row, look, payload, path, err);
     json_decref(payload);
     return result;
 }

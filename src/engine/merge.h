@@ -29,9 +29,10 @@
 #define MERGE_FOLLOW_COMMAND "settleVirtualMachine"
 
 /**
- * merge_run(engine, job, tree, volume, action, state, err):
+ * merge_run(engine, job, tree, volume, action, machine, err):
  * One action of the planner on `volume`.  `job` (or NULL when settling) shows
- * progress.  The tree is stale afterwards: load it again.
+ * progress.  The tree and `machine` are stale afterwards: load them again; the
+ * intent to unlink the file that goes is in the journal.
  *
  * Blocks:     for as long as the copying takes, and before it begins until
  *             there is room for one more merge on this host; ERROR_TIMEOUT
@@ -42,17 +43,19 @@
  */
 int merge_run(struct engine *engine, struct job *job, struct tree *tree,
               struct tree_volume *volume, const struct planner_action *action,
-              enum hv_state state, struct error *err)
-    MUST_CHECK NONNULL(1, 3, 4, 5, 7);
+              const struct hv_machine *machine, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 4, 5, 6, 7);
 
 /* Finish a merge that an earlier run left. */
 int merge_settle(struct engine *engine, struct job *job,
                  const struct state_operation *row, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4);
 
-/* Unlink the file of an `unlink` operation; it waits while the file is used. */
+/* Unlink the file of an `unlink` operation; ERROR_BUSY while it is used.
+ * `look` is as in views_is_used(). */
 int merge_settle_unlink(struct engine *engine,
-                        const struct state_operation *row, struct error *err)
-    MUST_CHECK NONNULL(1, 2, 3);
+                        const struct state_operation *row,
+                        const struct hv_look *look, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 4);
 
 #endif

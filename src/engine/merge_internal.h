@@ -20,6 +20,7 @@ struct merge {
     const char *layer_path;
     const char *layer_format;
     const char *child_path;
+    bool is_defined;         /* the machine has a definition of its own */
     bool is_active;          /* C is what the guest writes */
     bool is_on_active_chain; /* a running QEMU has both open */
     bool is_committed;       /* known: L's file holds C's content already */

@@ -304,9 +304,9 @@ offering_run_remove(struct job *job, struct error *err)
     int64_t vm_id = job_number(job, "vm");
 
     /* The deltas on primary storage are merged; backups stay restorable. */
-    if (converge_begin(job->engine, job, vm_id, err) < 0 ||
+    if (converge_begin(job->engine, job, vm_id, NULL, err) < 0 ||
         set_offering(job->engine, vm_id, 0, true, err) < 0)
         return -1;
     job_event(job, "BACKUP.OFFERING.REMOVE", "INFO", job->row.instance_uuid);
-    return converge_machine(job->engine, job, vm_id, err);
+    return converge_machine(job->engine, job, vm_id, NULL, err);
 }

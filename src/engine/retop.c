@@ -319,14 +319,16 @@ static int
 mend_definitions(struct engine *engine, const struct retop *retop,
                  struct error *err)
 {
-    for (size_t i = 0; i < retop->count; i++) {
-        AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
 
-        if (hv_view(engine->hv, retop->vm_uuid, retop->disks[i].target, &view,
-                    err) < 0)
-            return -1;
-        if (view.inactive_top != NULL &&
-            !views_same_file(view.inactive_top, retop->disks[i].path))
+    if (retop_look(engine, retop, &look, err) < 0)
+        return -1;
+    for (size_t i = 0; i < retop->count; i++) {
+        const struct hv_disk_view *view =
+            hv_look_find(&look, retop->disks[i].target);
+
+        if (view != NULL && view->inactive_top != NULL &&
+            !views_same_file(view->inactive_top, retop->disks[i].path))
             return define_disks(engine, retop, err);
     }
     return 0;
@@ -397,7 +399,7 @@ drop_file(struct engine *engine, const struct retop *retop,
 
     if (!fd_exists(disk->path))
         return fd_unlink(disk->path, err); /* perhaps not durably gone */
-    used = views_is_used(engine, retop->vm_uuid, disk->path, err);
+    used = views_is_used(engine, retop->vm_uuid, NULL, disk->path, err);
     if (used < 0)
         return -1;
     if (used > 0)

@@ -47,6 +47,11 @@ bool retop_guest_goes_forward(const struct retop *retop) NONNULL(1);
 int retop_thaw(struct engine *engine, const struct retop *retop,
                struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 
+/* The machine and its disks that are switched, as they are now. */
+int retop_look(struct engine *engine, const struct retop *retop,
+               struct hv_look *ret_look, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
 /* Did the switch happen?  1 yes, 0 no, -1 cannot be told now. */
 int retop_ask(struct engine *engine, const struct retop *retop,
               struct error *err) MUST_CHECK NONNULL(1, 2, 3);

@@ -212,27 +212,40 @@ retop_thaw(struct engine *engine, const struct retop *retop, struct error *err)
 }
 
 int
+retop_look(struct engine *engine, const struct retop *retop,
+           struct hv_look *ret_look, struct error *err)
+{
+    AUTO_FREE const char **targets = xcalloc(retop->count, sizeof(*targets));
+
+    for (size_t i = 0; i < retop->count; i++)
+        targets[i] = retop->disks[i].target;
+    return hv_look(engine->hv, retop->vm_uuid, targets, retop->count, ret_look,
+                   err);
+}
+
+int
 retop_ask(struct engine *engine, const struct retop *retop, struct error *err)
 {
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
+    bool stopped;
 
-    if (hv_get(engine->hv, retop->vm_uuid, &machine, err) < 0)
+    if (retop_look(engine, retop, &look, err) < 0)
         return -1;
+    stopped = look.machine->state == HV_STOPPED;
     for (size_t i = 0; i < retop->count; i++) {
         const struct retop_disk *disk = &retop->disks[i];
-        AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+        const struct hv_disk_view *view = hv_look_find(&look, disk->target);
         const char *top;
 
-        if (hv_view(engine->hv, retop->vm_uuid, disk->target, &view, err) < 0)
-            return -1;
-        top = machine->state == HV_STOPPED ? view.inactive_top
-              : view.qemu_count > 0        ? view.qemu_chain[0]
-                                           : NULL;
+        if (view == NULL)
+            continue;
+        top = stopped                ? view->inactive_top
+              : view->qemu_count > 0 ? view->qemu_chain[0]
+                                     : NULL;
         if (top != NULL && views_same_file(top, disk->path))
             return 1;
     }
-    if (machine->state == HV_STOPPED &&
-        (retop->is_live || retop->guest.memory != NULL))
+    if (stopped && (retop->is_live || retop->guest.memory != NULL))
         return any_written(retop, err);
     return 0;
 }

@@ -194,7 +194,7 @@ create(struct job *job, struct state_snapshot *row, struct error *err)
     struct error why = ERROR_INIT;
     int published;
 
-    if (converge_adopt(job, &why) == 0 && take(job, row, &why) == 0)
+    if (converge_adopt(job, NULL, &why) == 0 && take(job, row, &why) == 0)
         return 0;
     *err = why;
     /* While the journal holds the freeze, settling decides. */

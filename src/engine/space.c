@@ -463,7 +463,7 @@ space_run_relief(struct job *job, struct error *err)
         space_judge(&about, limits.warning, limits.reserve, SPACE_LOW) !=
             SPACE_LOW)
         return 0; /* somebody has made room */
-    if (converge_begin(engine, job, vm_id, err) < 0)
+    if (converge_begin(engine, job, vm_id, NULL, err) < 0)
         return -1;
     {
         AUTO_STATE_TX struct state_tx *tx =
@@ -478,7 +478,7 @@ space_run_relief(struct job *job, struct error *err)
     job_event(job, "BACKUP.CHAIN.END", "WARN",
               "primary storage is below its reserve; the next backup is a "
               "full one");
-    return converge_machine(engine, job, vm_id, err);
+    return converge_machine(engine, job, vm_id, NULL, err);
 }
 
 /* -- looking -----------------------------------------------------------------

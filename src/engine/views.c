@@ -126,23 +126,22 @@ mend_inactive(struct engine *engine, struct tree *tree,
 
 static int
 check_volume(struct engine *engine, struct tree *tree,
-             struct tree_volume *volume, bool running, struct error *err)
+             struct tree_volume *volume, const struct hv_look *look,
+             struct error *err)
 {
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+    const struct hv_disk_view *view = hv_look_find(look, volume->row.target);
     const struct state_layer *active =
         tree_find_layer(volume, volume->row.layer_id);
+    bool running = look->machine->state != HV_STOPPED;
 
-    if (active == NULL)
+    if (active == NULL || view == NULL)
         return 0; /* not taken over yet */
-    if (hv_view(engine->hv, tree->vm.uuid, volume->row.target, &view, err) < 0)
-        return error_prefix(err, "machine '%s' disk '%s'", tree->vm.name,
-                            volume->row.target);
-    if (running && check_qemu(tree, volume, &view, err) < 0)
+    if (running && check_qemu(tree, volume, view, err) < 0)
         return -1;
-    if (view.inactive_top != NULL &&
-        !views_same_file(view.inactive_top, active->path)) {
+    if (view->inactive_top != NULL &&
+        !views_same_file(view->inactive_top, active->path)) {
         if (!running)
-            return disagree(tree, volume, "the definition", view.inactive_top,
+            return disagree(tree, volume, "the definition", view->inactive_top,
                             active->path, err);
         if (mend_inactive(engine, tree, volume, active, err) < 0)
             return -1;
@@ -151,61 +150,84 @@ check_volume(struct engine *engine, struct tree *tree,
 }
 
 int
-views_check(struct engine *engine, struct tree *tree, enum hv_state *ret_state,
+views_check(struct engine *engine, struct tree *tree, struct hv_look *ret_look,
             struct error *err)
 {
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
+    AUTO_FREE const char **targets = xcalloc(tree->count + 1, sizeof(*targets));
+    size_t count = 0;
 
-    if (hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+    for (size_t i = 0; i < tree->count; i++) {
+        struct tree_volume *volume = &tree->volumes[i];
+
+        if (tree_find_layer(volume, volume->row.layer_id) != NULL)
+            targets[count++] = volume->row.target;
+    }
+    if (hv_look(engine->hv, tree->vm.uuid, targets, count, &look, err) < 0)
         return error_prefix(err, "machine '%s'", tree->vm.name);
     for (size_t i = 0; i < tree->count; i++) {
-        if (check_volume(engine, tree, &tree->volumes[i],
-                         machine->state != HV_STOPPED, err) < 0)
+        if (check_volume(engine, tree, &tree->volumes[i], &look, err) < 0)
             return -1;
     }
-    *ret_state = machine->state;
+    *ret_look = look;
+    look = (struct hv_look){.machine = NULL};
     return 0;
 }
 
-static int
-disk_uses(struct engine *engine, const char *vm_uuid, const char *target,
-          const char *path, struct error *err)
+static bool
+names(const struct hv_disk_view *view, const char *path)
 {
-    AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
-
-    if (hv_view(engine->hv, vm_uuid, target, &view, err) < 0)
-        return -1;
-    for (size_t i = 0; i < view.qemu_count; i++) {
-        if (views_same_file(view.qemu_chain[i], path))
-            return 1;
+    for (size_t i = 0; i < view->qemu_count; i++) {
+        if (views_same_file(view->qemu_chain[i], path))
+            return true;
     }
-    return (view.live_top != NULL && views_same_file(view.live_top, path)) ||
-           (view.inactive_top != NULL &&
-            views_same_file(view.inactive_top, path));
+    return (view->live_top != NULL && views_same_file(view->live_top, path)) ||
+           (view->inactive_top != NULL &&
+            views_same_file(view->inactive_top, path));
+}
+
+/* Has every disk that may use a file of ours been looked at? */
+static bool
+is_whole(const struct hv_look *look)
+{
+    for (size_t i = 0; i < look->machine->disk_count; i++) {
+        const struct hv_disk_view *view = &look->views[i];
+
+        if (hv_look_wants(&look->machine->disks[i], NULL, 0) &&
+            view->live_top == NULL && view->inactive_top == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool
+shows(const struct hv_look *look, const char *path)
+{
+    for (size_t i = 0; i < look->machine->disk_count; i++) {
+        if (names(&look->views[i], path))
+            return true;
+    }
+    return false;
 }
 
 int
-views_is_used(struct engine *engine, const char *vm_uuid, const char *path,
-              struct error *err)
+views_is_used(struct engine *engine, const char *vm_uuid,
+              const struct hv_look *look, const char *path, struct error *err)
 {
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    AUTO_HV_LOOK struct hv_look own = {.machine = NULL};
     struct error ignored = ERROR_INIT;
-    int used = 0;
+    int used;
 
-    if (hv_get(engine->hv, vm_uuid, &machine, err) < 0) {
-        if (err->code != ERROR_NOT_FOUND)
-            return -1;
-        error_clear(err); /* undefined: only the lock can tell */
+    if (look == NULL || !is_whole(look)) {
+        look = &own;
+        if (hv_look(engine->hv, vm_uuid, NULL, 0, &own, err) < 0) {
+            if (err->code != ERROR_NOT_FOUND)
+                return -1;
+            error_clear(err); /* undefined: only the lock can tell */
+        }
     }
-    for (size_t i = 0; machine != NULL && i < machine->disk_count; i++) {
-        const struct hv_disk *disk = &machine->disks[i];
-
-        if (disk->source == NULL || disk->device != HV_DISK)
-            continue;
-        used = disk_uses(engine, vm_uuid, disk->target, path, err);
-        if (used != 0)
-            return used;
-    }
+    if (look->machine != NULL && shows(look, path))
+        return 1;
     used = imagelock_probe(path, IMAGELOCK_WRITE, &ignored);
     if (used < 0 && ignored.code != ERROR_NOT_FOUND) {
         *err = ignored;

@@ -134,17 +134,16 @@ check_memory(const struct retop *retop, struct error *err)
 }
 
 static int
-create(struct job *job, int64_t snapshot_id, struct error *err)
+create(struct job *job, const struct hv_machine *machine, int64_t snapshot_id,
+       struct error *err)
 {
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
     AUTO_TREE struct tree *tree = NULL;
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_RETOP struct retop *retop = NULL;
     struct error why;
 
-    if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+    if (tree_read(engine->state, vm_id, &tree, err) < 0)
         return -1;
     retop = retop_new(RETOP_VM_SNAPSHOT, snapshot_id, tree,
                       machine->state != HV_STOPPED);
@@ -187,10 +186,11 @@ int
 vm_snapshot_run_create(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
     AUTO_SHOT struct shot *shot = NULL;
 
-    if (check_count(job, err) < 0 || converge_adopt(job, err) < 0 ||
-        vm_snapshot_choose_storage(job, &shot, err) < 0) {
+    if (check_count(job, err) < 0 || converge_adopt(job, &look, err) < 0 ||
+        vm_snapshot_choose_storage(job, look.machine, &shot, err) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_NOT_BEGUN, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
         return -1;
@@ -198,7 +198,7 @@ vm_snapshot_run_create(struct job *job, struct error *err)
     if (vm_snapshot_enter(job, VM_SNAPSHOT_CREATE_REQUESTED, &row, err) < 0)
         return -1;
     if ((shot != NULL ? vm_snapshot_take_storage(job, shot, row.id, err)
-                      : create(job, row.id, err)) < 0) {
+                      : create(job, look.machine, row.id, err)) < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);
         job_event(job, "VMSNAPSHOT.CREATE", "ERROR", err->message);
         converge_tidy(job->engine, job, job_number(job, "vm"));
@@ -429,11 +429,12 @@ int
 vm_snapshot_run_delete(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
-
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
+    int64_t vm_id = job_number(job, "vm");
     int gone;
 
     /* What is refused before anything was touched changes no state. */
-    if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+    if (converge_begin(job->engine, job, vm_id, &look, err) < 0 ||
         (gone = is_removed(job, err)) < 0 ||
         (gone == 0 && enter_expunging(job, &row, err) < 0)) {
         job_event(job, "VMSNAPSHOT.DELETE", "ERROR", err->message);
@@ -443,7 +444,7 @@ vm_snapshot_run_delete(struct job *job, struct error *err)
         return 0; /* an earlier deletion of it has come to its end */
     if (fault_here("snapshot.expunged"))
         return error_set_errno(err, errno, "deletion of a VM snapshot");
-    if (converge_machine(job->engine, job, job_number(job, "vm"), err) < 0) {
+    if (converge_machine(job->engine, job, vm_id, &look, err) < 0) {
         /* After a time-out the merge goes on, and so does the deletion. */
         if (err->code == ERROR_TIMEOUT)
             note_problem(job, err);

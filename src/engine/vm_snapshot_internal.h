@@ -57,15 +57,18 @@ int vm_snapshot_become_ready(struct state_tx *tx, struct state_vm_snapshot *row,
 /* -- by what the disks are stored on (vm_snapshot_storage.c) --------------- */
 
 /**
- * vm_snapshot_choose_storage(job, ret_shot, err):
- * Is the snapshot of that job taken by the storages of the disks?
+ * vm_snapshot_choose_storage(job, machine, ret_shot, err):
+ * Is the snapshot of that job, of a machine that is so now, taken by the
+ * storages of the disks?
  *
  * Ownership:  the caller frees *ret_shot; NULL: it is taken in layers.
  * Returns:    0, or -1 with *err set to ERROR_UNSUPPORTED when it is refused:
  *             memory was asked for, or there is no guest agent.
  */
-int vm_snapshot_choose_storage(struct job *job, struct shot **ret_shot,
-                               struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+int vm_snapshot_choose_storage(struct job *job,
+                               const struct hv_machine *machine,
+                               struct shot **ret_shot, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3);
 
 /* Take it, as shot_take(). */
 int vm_snapshot_take_storage(struct job *job, struct shot *shot,

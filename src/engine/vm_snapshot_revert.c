@@ -120,17 +120,16 @@ add_guest(struct job *job, struct retop *retop,
 }
 
 static int
-revert(struct job *job, const struct state_vm_snapshot *row, struct error *err)
+revert(struct job *job, const struct hv_machine *machine,
+       const struct state_vm_snapshot *row, struct error *err)
 {
     struct engine *engine = job->engine;
     int64_t vm_id = job_number(job, "vm");
     AUTO_TREE struct tree *tree = NULL;
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_RETOP struct retop *retop = NULL;
     struct error why = ERROR_INIT;
 
     if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0 ||
         check_power(job, row, machine, err) < 0)
         return -1;
     retop = retop_new(RETOP_REVERT, row->id, tree, false);
@@ -163,15 +162,17 @@ int
 vm_snapshot_run_revert(struct job *job, struct error *err)
 {
     AUTO_STATE(vm_snapshot) row = {0};
+    AUTO_HV_LOOK struct hv_look look = {.machine = NULL};
     struct error ignored = ERROR_INIT; /* the event tells it too */
     int result;
 
-    if (converge_begin(job->engine, job, job_number(job, "vm"), err) < 0 ||
+    if (converge_begin(job->engine, job, job_number(job, "vm"), &look, err) <
+            0 ||
         vm_snapshot_enter(job, VM_SNAPSHOT_REVERT_REQUESTED, &row, err) < 0) {
         job_event(job, "VMSNAPSHOT.REVERTTO", "ERROR", err->message);
         return -1;
     }
-    result = revert(job, &row, err);
+    result = revert(job, look.machine, &row, err);
     (void)!inventory_refresh_machine(job->engine, job->row.queue, &ignored);
     if (result < 0) {
         vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);

@@ -197,12 +197,11 @@ choose(struct job *job, struct tree *tree, const struct hv_machine *machine,
 }
 
 int
-vm_snapshot_choose_storage(struct job *job, struct shot **ret_shot,
-                           struct error *err)
+vm_snapshot_choose_storage(struct job *job, const struct hv_machine *machine,
+                           struct shot **ret_shot, struct error *err)
 {
     struct engine *engine = job->engine;
     AUTO_TREE struct tree *tree = NULL;
-    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_SHOT struct shot *shot = NULL;
     bool enabled = false;
     int able;
@@ -213,8 +212,7 @@ vm_snapshot_choose_storage(struct job *job, struct shot **ret_shot,
         return -1;
     if (!enabled || engine->storage_count == 0)
         return 0;
-    if (tree_read(engine->state, job_number(job, "vm"), &tree, err) < 0 ||
-        hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+    if (tree_read(engine->state, job_number(job, "vm"), &tree, err) < 0)
         return -1;
     if (machine->state == HV_STOPPING)
         return error_set(err, ERROR_CONFLICT, "machine '%s' is stopping",

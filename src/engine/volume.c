@@ -452,7 +452,7 @@ volume_run_resize(struct job *job, struct error *err)
 
     if (vm_id == 0)
         return resize_detached(job, (uint64_t)job_number(job, "size"), err);
-    if (converge_adopt(job, err) < 0 ||
+    if (converge_adopt(job, NULL, err) < 0 ||
         resize(job, (uint64_t)job_number(job, "size"), err) < 0) {
         job_event(job, "VOLUME.RESIZE", "ERROR", err->message);
         return -1;

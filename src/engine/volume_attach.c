@@ -347,7 +347,7 @@ run_attach(struct job *job, struct error *err)
 int
 volume_run_attach(struct job *job, struct error *err)
 {
-    if (converge_adopt(job, err) < 0 || run_attach(job, err) < 0) {
+    if (converge_adopt(job, NULL, err) < 0 || run_attach(job, err) < 0) {
         job_event(job, "VOLUME.ATTACH", "ERROR", err->message);
         return -1;
     }
@@ -388,7 +388,7 @@ int
 volume_run_detach(struct job *job, struct error *err)
 {
     /* What was never taken over would be forgotten with the definition. */
-    if (converge_adopt(job, err) < 0 || detach(job, err) < 0) {
+    if (converge_adopt(job, NULL, err) < 0 || detach(job, err) < 0) {
         job_event(job, "VOLUME.DETACH", "ERROR", err->message);
         return -1;
     }
