@@ -108,7 +108,7 @@ round_internal() {
 # Reverting, the machine stopped: as it was before the change.
 round_reverts() {
     varve snapshot create vm back >/dev/null && change && vm_stop vm &&
-        timed "varve revert" varve --yes snapshot revert "$(new_of)" &&
+        timed "varve revert" varve --yes snapshot revert "$(new_of)" && tidied &&
         varve --yes snapshot delete "$(new_of)" >/dev/null || return
     virsh -q snapshot-create-as vm back >/dev/null && vm_start vm && change &&
         vm_stop vm &&
@@ -152,10 +152,11 @@ sized() {
         gput "$vm" /mnt/vda/a 1 8192 &&
         timed "$1 active" varve --yes snapshot delete "$(snapshot_of "$vm")" &&
         offering_assign "$vm" "$2" && varve backup create "$vm" >/dev/null &&
+        tidied &&
         gput "$vm" /mnt/vda/a 2 8192 &&
         varve snapshot create "$vm" s >/dev/null &&
         gput "$vm" /mnt/vda/b 3 8192 &&
-        timed "$1 backup" varve backup create "$vm" &&
+        timed "$1 backup" varve backup create "$vm" && timed "$1 tidy" tidied &&
         timed "$1 below" varve --yes snapshot delete "$(snapshot_of "$vm")" &&
         varve snapshot create "$vm" t >/dev/null &&
         gput "$vm" /mnt/vda/b 4 8192 && vm_stop "$vm" &&
@@ -176,11 +177,13 @@ tables() {
     done
     echo
     echo "| disk | create, ms | revert, ms | incremental backup, ms |" \
+        "tidying after it, ms |" \
         "merge of the active layer, ms | virsh, ms | of one below, ms | virsh, ms |"
-    echo "|---|---|---|---|---|---|---|---|"
+    echo "|---|---|---|---|---|---|---|---|---|"
     for size in 10G 100G 1T; do
         echo "| $size | $(median "$size create ms") |" \
             "$(median "$size revert ms") | $(median "$size backup ms") |" \
+            "$(median "$size tidy ms") |" \
             "$(median "$size active ms") | $(median "$size virsh active ms") |" \
             "$(median "$size below ms") | $(median "$size virsh below ms") |"
     done

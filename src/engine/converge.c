@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/converge.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/backup.h"
@@ -18,6 +19,7 @@
 #include "engine/vm_snapshot.h"
 #include "engine/volume.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 
@@ -188,6 +190,51 @@ converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
     struct error err = ERROR_INIT;
 
     if (converge_machine(engine, job, vm_id, NULL, &err) < 0)
+        log_warning("tidying-postponed", "code=%s error='%s'",
+                    error_code_name(err.code), err.message);
+}
+
+/* Does the planner want anything of this machine? */
+static bool
+is_untidy(struct tree *tree)
+{
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct planner_tree plan = tree_plan(&tree->volumes[i]);
+
+        if (planner_next(&plan).kind != PLANNER_NOTHING)
+            return true;
+    }
+    return false;
+}
+
+static int
+request_tidying(struct engine *engine, int64_t vm_id, struct error *err)
+{
+    AUTO_TREE struct tree *tree = NULL;
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+
+    if (tree_read(engine->state, vm_id, &tree, err) < 0)
+        return -1;
+    if (!is_untidy(tree))
+        return vm_snapshot_follow_layers(engine, vm_id, err);
+    tx = state_begin_write(engine->state, err);
+    if (tx == NULL)
+        return -1;
+    if (fault_here("converge.tidy-later"))
+        return error_set_errno(err, errno, "tidy '%s'", tree->vm.name);
+    if (engine_queue_settle(tx, &tree->vm, err) < 0 ||
+        state_commit(tx, err) < 0)
+        return -1;
+    job_wake(engine);
+    return 0;
+}
+
+void
+converge_tidy_later(struct engine *engine, int64_t vm_id)
+{
+    struct error err = ERROR_INIT;
+
+    if (request_tidying(engine, vm_id, &err) < 0)
         log_warning("tidying-postponed", "code=%s error='%s'",
                     error_code_name(err.code), err.message);
 }

@@ -31,6 +31,15 @@ void converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
     NONNULL(1);
 
 /**
+ * converge_tidy_later(engine, vm_id):
+ * As converge_tidy(), by a job of its own in the machine's queue if there is
+ * anything to merge or to remove: for operations whose result is durable, so
+ * that nobody waits for a merge that he did not ask for.  What stood in the
+ * queue before comes before it.
+ */
+void converge_tidy_later(struct engine *engine, int64_t vm_id) NONNULL(1);
+
+/**
  * converge_settle(engine, job, vm_id, err):
  * Finish or undo every operation in the journal of this machine, backups that
  * were under way, and snapshots in transient states; then converge.  Called

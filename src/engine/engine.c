@@ -155,9 +155,9 @@ engine_resume(struct engine *engine, struct error *err)
     return engine_settle(engine, err);
 }
 
-/* Queue a settling job for the machine, if none waits already. */
-static int
-queue_settle(struct state_tx *tx, const struct state_vm *vm, struct error *err)
+int
+engine_queue_settle(struct state_tx *tx, const struct state_vm *vm,
+                    struct error *err)
 {
     const struct state_where waiting[] = {
         STATE_TEXT("command", "settleVirtualMachine"),
@@ -191,7 +191,7 @@ request_settle(struct engine *engine, const char *vm_uuid, bool always,
         needed = vm->problem != NULL || (always && vm->managed != 0);
         if (needed == 0)
             needed = converge_is_unfinished(engine, tx, vm, err);
-        if (needed < 0 || (needed > 0 && queue_settle(tx, vm, err) < 0))
+        if (needed < 0 || (needed > 0 && engine_queue_settle(tx, vm, err) < 0))
             return -1;
     }
     if (state_commit(tx, err) < 0)

@@ -38,4 +38,9 @@ struct engine {
     int64_t zone_id;
 };
 
+/* In the caller's transaction: queue a settling job for the machine, if none
+ * waits already.  job_wake() follows the commit. */
+int engine_queue_settle(struct state_tx *tx, const struct state_vm *vm,
+                        struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 #endif

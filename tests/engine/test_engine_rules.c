@@ -102,6 +102,85 @@ who_watches_jobs_is_told_of_ends_that_are_recorded(void)
     rig_free(rig);
 }
 
+struct tidied {
+    struct rig *rig;
+    const char *backup;   /* the job of it */
+    uint64_t layers;      /* when that had ended */
+    uint64_t waiting;     /* jobs that nobody asked for, then */
+    uint64_t last_layers; /* when the last job had ended */
+};
+
+static void
+count_layers(void *context, const char *job)
+{
+    struct tidied *tidied = context;
+    const struct state_where follow[] = {
+        STATE_TEXT("command", "settleVirtualMachine"), STATE_INT("status", 0)};
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(tidied->rig->state, &err);
+
+    CHECK(tx != NULL &&
+          state_layer_count(tx, STATE_ALL, &tidied->last_layers, &err) == 0);
+    if (strcmp(job, tidied->backup) != 0)
+        return;
+    tidied->layers = tidied->last_layers;
+    CHECK_OK(state_job_count(tx, STATE_QUERY(follow), &tidied->waiting, &err),
+             &err);
+}
+
+/* While it runs, and then it is stopped again unless it is to run on. */
+static void
+let_guest_write(struct rig *rig, bool runs_on)
+{
+    if (!rig_is_running(rig))
+        rig_power(rig, true);
+    rig_guest_write(rig);
+    if (!runs_on)
+        rig_power(rig, false);
+}
+
+/* A backup's result does not wait for a merge; what stood in the queue before
+ * that merge works on the layers as they are. */
+static void
+a_backup_is_done_before_its_layers_are_merged(void)
+{
+    for (int running = 0; running < 2; running++) {
+        struct rig *rig = rig_new(1, 8, false);
+        const struct request_backup args = {.vm = RIG_VM};
+        const struct request_vm_snapshot snapshot = {.vm = RIG_VM,
+                                                     .name = "next"};
+        struct tidied tidied = {.rig = rig};
+        struct error err = ERROR_INIT;
+        struct ticket ticket;
+        struct ticket next;
+        char uuid[UUID_TEXT_SIZE];
+
+        let_guest_write(rig, running != 0);
+        CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+        rig_learn(rig, RIG_BACKUP, uuid);
+        let_guest_write(rig, running != 0);
+        engine_watch_jobs(rig->engine, count_layers, &tidied);
+        CHECK_OK(request_backup_create(rig->engine, &rig->caller, &args,
+                                       &ticket, &err),
+                 &err);
+        CHECK_OK(request_vm_snapshot_create(rig->engine, &rig->caller,
+                                            &snapshot, &next, &err),
+                 &err);
+        tidied.backup = ticket.job;
+        CHECK_OK(engine_drain(rig->engine, &err), &err);
+        rig_learn(rig, RIG_BACKUP, ticket.object);
+        rig_learn(rig, RIG_SNAPSHOT, next.object);
+        CHECK(tidied.waiting == 1 && tidied.last_layers <= tidied.layers);
+        engine_unwatch_jobs(rig->engine, &tidied);
+        let_guest_write(rig, running != 0);
+        CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+        rig_learn(rig, RIG_BACKUP, uuid);
+        CHECK_OK(rig_check(rig, true, &err), &err);
+        rig_free(rig);
+    }
+}
+
 /* The commit by which a job is taken came through, its reply did not. */
 static void
 a_job_that_was_taken_in_doubt_is_taken_again(void)
@@ -602,6 +681,7 @@ main(void)
 {
     RUN(a_cancelled_request_blocks_nothing);
     RUN(who_watches_jobs_is_told_of_ends_that_are_recorded);
+    RUN(a_backup_is_done_before_its_layers_are_merged);
     RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);

@@ -35,8 +35,20 @@ snapshot_delete() {
     api_job deleteVMSnapshot vmsnapshotid="$1"
 }
 
+# snapshot_revert ID: when it is done, and tidied.
 snapshot_revert() {
-    api_job revertToVMSnapshot vmsnapshotid="$1"
+    api_job revertToVMSnapshot vmsnapshotid="$1" && tidied
+}
+
+# tidied: wait for the jobs that merge what operations left, which these do
+# not wait for.
+tidied() {
+    until_true "$API_WAIT" nothing_is_tidied
+}
+
+nothing_is_tidied() {
+    api listAsyncJobs listall=true |
+        jq -e 'all(.asyncjobs[]?; .cmd != "settleVirtualMachine")' >/dev/null
 }
 
 # snapshots VM: the display names of the listed ones, sorted, on one line.
@@ -93,7 +105,8 @@ offering_remove() {
         virtualmachineid="$(vm_id "$1")" "${@:2}"
 }
 
-# backup_create VM NAME [PARAMETER=VALUE...]: prints its id, when it is done.
+# backup_create VM NAME [PARAMETER=VALUE...]: prints its id, when it is done,
+# and tidied.
 backup_create() {
     local vm=$1 name=$2 reply result
 
@@ -107,6 +120,7 @@ backup_create() {
         printf '%s\n' "$result"
         return 1
     }
+    tidied
     jq -er .id <<<"$reply"
 }
 
@@ -114,9 +128,9 @@ backup_delete() {
     api_job deleteBackup id="$1"
 }
 
-# backup_restore ID: the whole machine.
+# backup_restore ID: the whole machine; when it is done, and tidied.
 backup_restore() {
-    api_job restoreBackup id="$1"
+    api_job restoreBackup id="$1" && tidied
 }
 
 # backups VM: the names of the listed ones, sorted, on one line.
