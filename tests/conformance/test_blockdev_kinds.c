@@ -5,6 +5,7 @@
  * it, and as an NBD export; through the page cache and past it.
  */
 #include "base/fault.h"
+#include "density.h"
 #include "device.h"
 #include "flavour.h"
 
@@ -156,7 +157,7 @@ every_kind_reads_as_qemu_does(void)
 {
     struct sample sample = sample_start("flavours");
     size_t start = sample_below(&sample, ARRAY_SIZE(flavours));
-    bool all = getenv("VARVE_TEST_ALL") != NULL;
+    bool all = density_is_all();
     size_t used = 0;
 
     for (size_t n = 0; n < ARRAY_SIZE(flavours); n++) {

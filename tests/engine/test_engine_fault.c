@@ -13,6 +13,7 @@
  * said that it was done was.
  */
 #include "check.h"
+#include "density.h"
 #include "engine_rig.h"
 
 #include "base/fault.h"
@@ -867,8 +868,7 @@ main(int argc, char **argv)
         printf("Bail out! %s\n", err.message);
         return EXIT_FAILURE;
     }
-    if (getenv("VARVE_TEST_ALL") != NULL)
-        stride = 1;
+    stride = density_step(stride);
     for (size_t i = 0; i < OPERATIONS; i++) {
         if (argc > 2 && !is_chosen(i, argv[2]))
             continue;

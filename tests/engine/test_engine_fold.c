@@ -4,6 +4,7 @@
  * is an increment, and whatever dies on the way is settled.
  */
 #include "check.h"
+#include "density.h"
 #include "engine_rig.h"
 
 #include "base/fault.h"
@@ -205,7 +206,6 @@ a_fold_that_dies_anywhere_is_settled_at_the_start(void)
     struct rig *rig = rig_new(1, 0, false);
     struct error err = ERROR_INIT;
     char uuids[4][UUID_TEXT_SIZE];
-    bool all = getenv("VARVE_TEST_ALL") != NULL;
     uint64_t tried = 0;
 
     rig_power(rig, true);
@@ -215,7 +215,7 @@ a_fold_that_dies_anywhere_is_settled_at_the_start(void)
     drop(rig, uuids[1]);
     rig_close(rig);
     rig_save(rig);
-    for (uint64_t n = 1; check_failures == 0; n += all ? 1 : 5) {
+    for (uint64_t n = 1; check_failures == 0; n += density_step(5)) {
         rig_load(rig);
         CHECK_OK(rig_open(rig, &err), &err);
         if (!die_at(rig, uuids[2], n))

@@ -11,6 +11,7 @@
  * is printed (0 asks for a fresh one); giving it again repeats the run.
  */
 #include "check.h"
+#include "density.h"
 #include "engine_play.h"
 
 #include "base/clock.h"
@@ -121,8 +122,7 @@ main(int argc, char **argv)
     }
     if (seed == 0)
         seed = (uint64_t)clock_wall_ms() % 1000000;
-    if (getenv("VARVE_TEST_ALL") != NULL)
-        steps = 3000;
+    steps = density_count(steps, 3000);
     log_set_level(LOG_LEVEL_ERROR);
     printf("# seed %llu, %llu steps each\n", (unsigned long long)seed,
            (unsigned long long)steps);

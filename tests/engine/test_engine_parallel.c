@@ -11,6 +11,7 @@
  */
 #include "api_ask.h"
 #include "check.h"
+#include "density.h"
 #include "engine_play.h"
 
 #include "api/server.h"
@@ -320,8 +321,7 @@ main(int argc, char **argv)
     }
     if (seed == 0)
         seed = (uint64_t)clock_wall_ms() % 1000000;
-    if (getenv("VARVE_TEST_ALL") != NULL)
-        steps = 200;
+    steps = density_count(steps, 200);
     log_set_level(LOG_LEVEL_ERROR);
     printf("# seed %llu, %llu steps each\n", (unsigned long long)seed,
            (unsigned long long)steps);

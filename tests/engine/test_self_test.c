@@ -4,6 +4,7 @@
  * program: it counts on both disks of any self-test's machine that runs.
  */
 #include "check.h"
+#include "density.h"
 #include "engine_rig.h"
 
 #include "base/fault.h"
@@ -351,8 +352,7 @@ die_and_come_back(const char *point, unsigned nth)
 static void
 a_kill_at_any_step_leaves_nothing_after_the_next_start(void)
 {
-    const char *all = getenv("VARVE_TEST_ALL");
-    unsigned stride = all != NULL && *all == '1' ? 1 : 4;
+    unsigned stride = (unsigned)density_step(4);
     unsigned killed = 0;
 
     while (die_and_come_back("selftest.step", killed * stride + 1))

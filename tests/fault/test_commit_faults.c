@@ -9,6 +9,7 @@
  * sectors are lost.
  */
 #include "check.h"
+#include "density.h"
 #include "images.h"
 #include "oracle.h"
 #include "powercut.h"
@@ -20,7 +21,6 @@
 #include <string.h>
 
 static struct scratch scratch;
-static bool exhaustive;
 
 /* -- a chain, and the file that is changed as it was --------------------- */
 
@@ -146,7 +146,7 @@ static uint64_t
 try_points(const struct subject *subject, uint64_t count, uint64_t sample,
            bool (*try_one)(const struct subject *subject, uint64_t n))
 {
-    uint64_t step = exhaustive || count <= sample ? 1 : count / sample;
+    uint64_t step = density_step(MAX(count / sample, UINT64_C(1)));
     uint64_t tried = 0;
 
     for (uint64_t n = 1; n <= count; n += step) {
@@ -226,8 +226,7 @@ try_worst_moments(const struct subject *subject, uint64_t sample)
 
     for (size_t i = 0; i < powercut.events.count; i++)
         worst += powercut_is_worst(i);
-    if (!exhaustive && worst > sample)
-        step = worst / sample;
+    step = density_step(MAX(worst / sample, UINT64_C(1)));
     worst = 0;
     for (size_t i = 0; i < powercut.events.count; i++) {
         if (!powercut_is_worst(i) || worst++ % step != 0)
@@ -255,7 +254,7 @@ static void
 over_chains(uint64_t seed, uint64_t sample, bool backward, const char *counter,
             bool (*try_one)(const struct subject *subject, uint64_t n))
 {
-    uint64_t chains = exhaustive ? 16 : 4;
+    uint64_t chains = density_is_all() ? 16 : 4;
     uint64_t tried = 0;
 
     for (uint64_t i = 0; i < chains; i++) {
@@ -361,7 +360,6 @@ moving_tables_survive_a_power_cut(void)
 int
 main(void)
 {
-    exhaustive = getenv("VARVE_TEST_ALL") != NULL;
     scratch_enter(&scratch);
     RUN(a_kill_at_any_point_leaves_the_chain_as_it_was);
     RUN(any_single_failure_leaves_the_chain_as_it_was);

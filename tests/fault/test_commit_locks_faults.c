@@ -5,6 +5,7 @@
  * nothing is harmed.
  */
 #include "check.h"
+#include "density.h"
 #include "images.h"
 #include "oracle.h"
 #include "powercut.h"
@@ -107,13 +108,14 @@ check_step(bool backward, uint64_t n)
 static void
 check_late_qemu(bool backward)
 {
-    bool all = getenv("VARVE_TEST_ALL") != NULL;
     uint64_t count;
+    uint64_t step;
     uint64_t tried = 0;
 
     REQUIRE(make_chain(20));
     count = count_steps(backward);
-    for (uint64_t n = 1; n <= count; n += all ? 1 : MAX(count / 4, 1u)) {
+    step = density_step(MAX(count / 4, UINT64_C(1)));
+    for (uint64_t n = 1; n <= count; n += step) {
         REQUIRE(make_chain(20));
         check_step(backward, n);
         tried++;

@@ -5,6 +5,7 @@
  * and doing it again does it.
  */
 #include "check.h"
+#include "density.h"
 #include "oracle.h"
 #include "points.h"
 
@@ -13,7 +14,6 @@
 #include <string.h>
 
 static struct scratch scratch;
-static bool exhaustive;
 static struct points points;
 
 /* Of a line of five the two oldest are dead; the third is folded. */
@@ -209,13 +209,13 @@ folding_is_all_or_nothing_and_no_point_is_ever_gone(void)
     after = count_files();
     CHECK(is_whole(repo) && is_folded(repo) && after < before);
 
-    step = exhaustive || count < 24 ? 1 : count / 24;
+    step = density_step(MAX(count / 24, UINT64_C(1)));
     for (uint64_t n = 1; n <= count; n += step) {
         bool good =
             copy_repository() && die_at(n, false) && settles(before, after);
 
         /* Dying again while settling. */
-        for (uint64_t k = 1; good && k < 60; k += exhaustive ? 1 : 13) {
+        for (uint64_t k = 1; good && k < 60; k += density_is_all() ? 1 : 13) {
             good = copy_repository() && die_at(n, false);
             if (!good || !die_at(k, true))
                 break;
@@ -237,7 +237,6 @@ folding_is_all_or_nothing_and_no_point_is_ever_gone(void)
 int
 main(void)
 {
-    exhaustive = getenv("VARVE_TEST_ALL") != NULL;
     scratch_enter(&scratch);
     if (!make_line())
         return EXIT_FAILURE;

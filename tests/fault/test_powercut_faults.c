@@ -5,6 +5,7 @@
  * reported good is there and restores, before and after settling.
  */
 #include "check.h"
+#include "density.h"
 #include "namecut.h"
 #include "points.h"
 
@@ -12,7 +13,6 @@
 
 static struct scratch scratch;
 static struct points points;
-static bool exhaustive;
 
 #define LINE 5u
 #define DEAD 2u
@@ -173,7 +173,7 @@ over_moments(const char *counter,
     AUTO_REPO struct repo *repo = NULL;
     struct error err = ERROR_INIT;
     uint64_t tried_cuts = 0;
-    uint64_t seeds = exhaustive ? 40 : 2;
+    uint64_t seeds = density_count(2, 40);
     size_t first;
 
     REQUIRE(oracle("rm", "-rf", "repo", "store") &&
@@ -221,7 +221,6 @@ no_point_is_lost_while_one_is_folded(void)
 int
 main(void)
 {
-    exhaustive = getenv("VARVE_TEST_ALL") != NULL;
     scratch_enter(&scratch);
     if (!make_line())
         return EXIT_FAILURE;

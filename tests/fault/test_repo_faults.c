@@ -6,6 +6,7 @@
  * fails, or with the power, when whatever was not synced may be lost.
  */
 #include "check.h"
+#include "density.h"
 #include "oracle.h"
 #include "points.h"
 #include "powercut_tree.h"
@@ -15,7 +16,6 @@
 #include <string.h>
 
 static struct scratch scratch;
-static bool exhaustive;
 
 /*
  * A repository with a line of three points, copied for each try.  The tries
@@ -203,13 +203,13 @@ over_points(struct subject *subject, const char *counter)
     CHECK(copy_repository());
     before = count_files();
     count = count_points(subject, &after);
-    step = exhaustive || count < 24 ? 1 : count / 24;
+    step = density_step(MAX(count / 24, UINT64_C(1)));
     for (uint64_t n = 1; n <= count; n += step) {
         bool good = copy_repository() && die_at(subject, n, false) &&
                     settles(subject, before, after);
 
         /* Dying again while settling. */
-        for (uint64_t k = 1; good && k < 30; k += exhaustive ? 1 : 7) {
+        for (uint64_t k = 1; good && k < 30; k += density_is_all() ? 1 : 7) {
             good = copy_repository() && die_at(subject, n, false);
             if (!good || !die_at(subject, k, true))
                 break;
@@ -274,9 +274,9 @@ over_power_cuts(struct subject *subject, const char *counter)
         tree_stop();
     }
     after = count_files();
-    step = exhaustive ? 1 : MAX(tree.events.count / 8, (size_t)1);
+    step = density_step(MAX(tree.events.count / 8, UINT64_C(1)));
     for (size_t moment = tree.events.count;; moment -= step) {
-        for (uint64_t luck = 0; luck < (exhaustive ? 5 : 2); luck++) {
+        for (uint64_t luck = 0; luck < density_count(2, 5); luck++) {
             tried++;
             if (try_power_cut(subject, moment, luck, before, after))
                 continue;
@@ -336,7 +336,6 @@ a_power_cut_while_removing_a_point_loses_no_other(void)
 int
 main(void)
 {
-    exhaustive = getenv("VARVE_TEST_ALL") != NULL;
     scratch_enter(&scratch);
     if (!subject_make(&subject))
         return EXIT_FAILURE;

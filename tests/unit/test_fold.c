@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
+#include "density.h"
 #include "images.h"
 #include "oracle.h"
 #include "sample.h"
@@ -164,7 +165,7 @@ random_chains_of_small_clusters_read_the_same(void)
 {
     struct sample sample = sample_start(__func__);
     uint64_t clusters = 0;
-    uint64_t want = getenv("VARVE_TEST_ALL") != NULL ? 1000000 : 60000;
+    uint64_t want = density_count(60000, 1000000);
 
     for (unsigned round = 0; clusters < want; round++) {
         struct stack stack = {.sample = &sample, .room = 4 * MIB};
@@ -212,7 +213,7 @@ static void
 chains_of_every_flavour_read_the_same(void)
 {
     struct sample sample = sample_start(__func__);
-    unsigned rounds = getenv("VARVE_TEST_ALL") != NULL ? 200 : 12;
+    unsigned rounds = (unsigned)density_count(12, 200);
 
     for (unsigned round = 0; round < rounds; round++) {
         struct image_chain chain;

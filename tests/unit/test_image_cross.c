@@ -11,6 +11,7 @@
  * the same every time.
  */
 #include "check.h"
+#include "density.h"
 #include "libqcow.h"
 #include "stack.h"
 
@@ -23,7 +24,6 @@
 static struct scratch scratch;
 static struct libqcow qcow;
 static bool has_qcow;
-static bool exhaustive;
 static uint64_t first_seed = 20260301;
 static uint64_t by_libqcow; /* how often it was asked */
 
@@ -50,8 +50,8 @@ is_sound(const struct image_ref *ref)
 static void
 over_stacks(uint64_t number, void (*check)(struct stack *stack))
 {
-    uint64_t wanted = exhaustive ? 250000 : 10000;
-    uint64_t scale = exhaustive ? (uint64_t)6 << 20 : (uint64_t)512 << 10;
+    uint64_t wanted = density_count(10000, 250000);
+    uint64_t scale = (uint64_t)(density_is_all() ? 6 << 20 : 512 << 10);
     uint64_t clusters = 0;
 
     for (uint64_t i = 0; clusters < wanted; i++) {
@@ -338,9 +338,8 @@ main(void)
     const char *seed = getenv("VARVE_SEED");
     struct error err = ERROR_INIT;
 
-    exhaustive = getenv("VARVE_TEST_ALL") != NULL;
     has_qcow = libqcow_load(&qcow);
-    if (exhaustive)
+    if (density_is_all())
         first_seed = (uint64_t)clock_wall_ms();
     if (seed != NULL)
         CHECK_OK(parse_u64(seed, &first_seed, &err), &err);
