@@ -391,7 +391,7 @@ backup_run_create(struct job *job, struct error *err)
     job_event(job, "BACKUP.CREATE", "INFO", row.name);
     log_info("backup-taken", "backup=%s type=%s reason='%s'", row.uuid,
              row.type, row.reason != NULL ? row.reason : "");
-    converge_tidy_later(job->engine, vm_id);
+    converge_tidy_later(job->engine, job, vm_id);
     return 0;
 }
 

@@ -251,7 +251,7 @@ backup_run_restore(struct job *job, struct error *err)
         return -1;
     }
     job_event(job, "BACKUP.RESTORE", "INFO", backup.name);
-    converge_tidy_later(engine, vm_id);
+    converge_tidy_later(engine, job, vm_id);
     return 0;
 }
 

@@ -208,15 +208,25 @@ is_untidy(struct tree *tree)
 }
 
 static int
-request_tidying(struct engine *engine, int64_t vm_id, struct error *err)
+request_tidying(struct engine *engine, struct job *job, int64_t vm_id,
+                struct error *err)
 {
     AUTO_TREE struct tree *tree = NULL;
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
     AUTO_STATE_TX struct state_tx *tx = NULL;
 
     if (tree_read(engine->state, vm_id, &tree, err) < 0)
         return -1;
     if (!is_untidy(tree))
         return vm_snapshot_follow_layers(engine, vm_id, err);
+    if (hv_get(engine->hv, tree->vm.uuid, &machine, err) < 0)
+        return -1;
+    /* A merge holds a stopped machine: whoever is told that its job is done
+     * may start it. */
+    if (machine->state == HV_STOPPED) {
+        job_step(job, "tidying primary storage");
+        return converge_machine(engine, job, vm_id, NULL, err);
+    }
     tx = state_begin_write(engine->state, err);
     if (tx == NULL)
         return -1;
@@ -230,11 +240,11 @@ request_tidying(struct engine *engine, int64_t vm_id, struct error *err)
 }
 
 void
-converge_tidy_later(struct engine *engine, int64_t vm_id)
+converge_tidy_later(struct engine *engine, struct job *job, int64_t vm_id)
 {
     struct error err = ERROR_INIT;
 
-    if (request_tidying(engine, vm_id, &err) < 0)
+    if (request_tidying(engine, job, vm_id, &err) < 0)
         log_warning("tidying-postponed", "code=%s error='%s'",
                     error_code_name(err.code), err.message);
 }

@@ -31,13 +31,15 @@ void converge_tidy(struct engine *engine, struct job *job, int64_t vm_id)
     NONNULL(1);
 
 /**
- * converge_tidy_later(engine, vm_id):
- * As converge_tidy(), by a job of its own in the machine's queue if there is
- * anything to merge or to remove: for operations whose result is durable, so
- * that nobody waits for a merge that he did not ask for.  What stood in the
- * queue before comes before it.
+ * converge_tidy_later(engine, job, vm_id):
+ * As converge_tidy(), but if the machine runs and there is anything to merge or
+ * to remove, by a job of its own in the machine's queue: for operations whose
+ * result is durable, so that nobody waits for a merge that he did not ask for.
+ * What stood in the queue before comes before it.  A stopped machine is tidied
+ * at once, since it could not be started meanwhile.
  */
-void converge_tidy_later(struct engine *engine, int64_t vm_id) NONNULL(1);
+void converge_tidy_later(struct engine *engine, struct job *job, int64_t vm_id)
+    NONNULL(1, 2);
 
 /**
  * converge_settle(engine, job, vm_id, err):

@@ -225,7 +225,7 @@ snapshot_run_create(struct job *job, struct error *err)
     job_event(job, "SNAPSHOT.CREATE", "INFO", row.name);
     log_info("volume-snapshot-taken", "snapshot=%s bytes=%lld", row.uuid,
              (long long)row.virtual_size);
-    converge_tidy_later(job->engine, vm_id);
+    converge_tidy_later(job->engine, job, vm_id);
     return 0;
 }
 

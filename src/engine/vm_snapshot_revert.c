@@ -180,7 +180,7 @@ vm_snapshot_run_revert(struct job *job, struct error *err)
         return -1;
     }
     job_event(job, "VMSNAPSHOT.REVERTTO", "INFO", row.display_name);
-    converge_tidy_later(job->engine, job_number(job, "vm"));
+    converge_tidy_later(job->engine, job, job_number(job, "vm"));
     return 0;
 }
 

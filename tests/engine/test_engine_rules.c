@@ -140,10 +140,11 @@ let_guest_write(struct rig *rig, bool runs_on)
         rig_power(rig, false);
 }
 
-/* A backup's result does not wait for a merge; what stood in the queue before
- * that merge works on the layers as they are. */
+/* A running machine's backup does not wait for a merge; what stood in the queue
+ * before that merge works on the layers as they are.  A stopped machine may be
+ * started when it is told to be done. */
 static void
-a_backup_is_done_before_its_layers_are_merged(void)
+a_running_backup_is_done_before_its_layers_are_merged(void)
 {
     for (int running = 0; running < 2; running++) {
         struct rig *rig = rig_new(1, 8, false);
@@ -171,7 +172,9 @@ a_backup_is_done_before_its_layers_are_merged(void)
         CHECK_OK(engine_drain(rig->engine, &err), &err);
         rig_learn(rig, RIG_BACKUP, ticket.object);
         rig_learn(rig, RIG_SNAPSHOT, next.object);
-        CHECK(tidied.waiting == 1 && tidied.last_layers <= tidied.layers);
+        CHECK(tidied.waiting == (uint64_t)running);
+        /* The snapshot's is one more. */
+        CHECK(tidied.last_layers <= tidied.layers + !running);
         engine_unwatch_jobs(rig->engine, &tidied);
         let_guest_write(rig, running != 0);
         CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
@@ -681,7 +684,7 @@ main(void)
 {
     RUN(a_cancelled_request_blocks_nothing);
     RUN(who_watches_jobs_is_told_of_ends_that_are_recorded);
-    RUN(a_backup_is_done_before_its_layers_are_merged);
+    RUN(a_running_backup_is_done_before_its_layers_are_merged);
     RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);
