@@ -504,11 +504,12 @@ domain_xml_disk(const struct hv_new_disk *disk, char **ret_xml,
 }
 
 int
-domain_xml_mirror_is_ready(const char *xml, const char *target, bool *ret_ready,
-                           struct error *err)
+domain_xml_mirror(const char *xml, const char *target,
+                  enum domain_xml_mirror *ret_mirror, struct error *err)
 {
     xmlNode *root;
     AUTO_DOC xmlDoc *doc = read_domain(xml, &root, err);
+    const xmlNode *mirror;
     const xmlNode *disk;
 
     if (doc == NULL)
@@ -516,7 +517,47 @@ domain_xml_mirror_is_ready(const char *xml, const char *target, bool *ret_ready,
     disk = find_disk(root, target);
     if (disk == NULL)
         return error_set(err, ERROR_NOT_FOUND, "no disk '%s'", target);
-    *ret_ready = attribute_is(child(disk, "mirror"), "ready", "yes");
+    mirror = child(disk, "mirror");
+    *ret_mirror = DOMAIN_XML_MIRROR_RUNNING;
+    if (attribute_is(mirror, "ready", "yes"))
+        *ret_mirror = DOMAIN_XML_MIRROR_READY;
+    if (attribute_is(mirror, "ready", "pivot"))
+        *ret_mirror = DOMAIN_XML_MIRROR_PIVOTING;
+    return 0;
+}
+
+/* The disk's throttle group; NULL when it has none. */
+static char *
+limits_group(const xmlNode *disk)
+{
+    const xmlNode *iotune = child(disk, "iotune");
+
+    return content(child(iotune, "group_name"));
+}
+
+int
+domain_xml_shares_limits(const char *xml, const char *target, bool *ret_shares,
+                         struct error *err)
+{
+    xmlNode *root;
+    AUTO_DOC xmlDoc *doc = read_domain(xml, &root, err);
+    AUTO_FREE char *group = NULL;
+    const xmlNode *disk;
+
+    if (doc == NULL)
+        return -1;
+    disk = find_disk(root, target);
+    if (disk == NULL)
+        return error_set(err, ERROR_NOT_FOUND, "no disk '%s'", target);
+    *ret_shares = false;
+    group = limits_group(disk);
+    for (const xmlNode *other = child(child(root, "devices"), "disk");
+         group != NULL && other != NULL; other = next_of(other, "disk")) {
+        AUTO_FREE char *of_other = limits_group(other);
+
+        *ret_shares |=
+            other != disk && of_other != NULL && strcmp(of_other, group) == 0;
+    }
     return 0;
 }
 

@@ -47,13 +47,26 @@ int domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
                          size_t count, char **ret_xml, struct error *err)
     MUST_CHECK NONNULL(1, 4, 5);
 
+enum domain_xml_mirror {
+    DOMAIN_XML_MIRROR_RUNNING, /* or there is none */
+    DOMAIN_XML_MIRROR_READY,   /* it waits for its pivot */
+    DOMAIN_XML_MIRROR_PIVOTING /* which was asked for and has not happened */
+};
+
 /**
- * domain_xml_mirror_is_ready(xml, target, ret_ready, err):
- * Whether the live XML says that the disk's active commit (or copy) waits for
- * its pivot.
+ * domain_xml_mirror(xml, target, ret_mirror, err):
+ * What the live XML says of the disk's active commit (or copy).
  */
-int domain_xml_mirror_is_ready(const char *xml, const char *target,
-                               bool *ret_ready, struct error *err)
+int domain_xml_mirror(const char *xml, const char *target,
+                      enum domain_xml_mirror *ret_mirror, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4);
+
+/**
+ * domain_xml_shares_limits(xml, target, ret_shares, err):
+ * Whether the live XML has other disks in the disk's throttle group.
+ */
+int domain_xml_shares_limits(const char *xml, const char *target,
+                             bool *ret_shares, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
 /**

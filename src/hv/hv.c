@@ -381,6 +381,40 @@ hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
 }
 
 int
+hv_limits(struct hv *hv, const char *uuid, const char *target,
+          char **ret_limits, struct error *err)
+{
+    *ret_limits = NULL;
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->limits(hv, uuid, target, ret_limits, err);
+}
+
+int
+hv_limits_lower(struct hv *hv, const char *uuid, const char *target,
+                const char *limits, uint64_t bytes_per_second,
+                struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    if (bytes_per_second == 0)
+        return error_set(err, ERROR_INVALID, "a limit of nothing a second");
+    return hv->kind->limits_lower(hv, uuid, target, limits, bytes_per_second,
+                                  err);
+}
+
+int
+hv_limits_restore(struct hv *hv, const char *uuid, const char *target,
+                  const char *limits, uint64_t bytes_per_second,
+                  struct error *err)
+{
+    if (check_uuid(uuid, err) < 0)
+        return -1;
+    return hv->kind->limits_restore(hv, uuid, target, limits, bytes_per_second,
+                                    err);
+}
+
+int
 hv_resize(struct hv *hv, const char *uuid, const char *target, uint64_t bytes,
           struct error *err)
 {

@@ -281,8 +281,10 @@ enum hv_job_state {
 struct hv_job {
     enum hv_job_state state;
     bool is_active_commit;
-    uint64_t done;  /* bytes */
-    uint64_t total; /* bytes */
+    uint64_t done;    /* bytes */
+    uint64_t total;   /* bytes; grows by what the guest writes meanwhile */
+    uint64_t written; /* bytes by the guest into the disk since it started; of
+                         an active commit, 0 where it is not known */
 };
 
 /* How the disk's block job stands now: NONE, RUNNING or READY. */
@@ -312,8 +314,18 @@ int hv_job_wait(struct hv *hv, const char *uuid, const char *target,
                 struct hv_job *ret_job, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 7, 8);
 
-/* End a ready active commit: the guest goes on in the base.  ERROR_CONFLICT
- * when no ready one is there. */
+/**
+ * hv_pivot(hv, uuid, target, err):
+ * End a ready active commit: the guest goes on in the base.
+ *
+ * Blocks:     for 10 seconds at most.
+ * Returns:    0, or -1 with *err set to
+ *               ERROR_CONFLICT  no ready one is there;
+ *               ERROR_TIMEOUT   the guest writes as fast as is copied: the
+ *                               pivot was asked for, cannot be given up any
+ *                               more and happens as soon as it can; calling
+ *                               again waits for it.
+ */
 int hv_pivot(struct hv *hv, const char *uuid, const char *target,
              struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
@@ -326,6 +338,34 @@ int hv_job_abort(struct hv *hv, const char *uuid, const char *target,
 int hv_job_set_speed(struct hv *hv, const char *uuid, const char *target,
                      uint64_t bytes_per_second, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/* -- how fast a guest may write ------------------------------------------- */
+
+/* The limits of a running machine's disk, as one line of text that the two
+ * calls below understand.  The caller frees *ret_limits. */
+int hv_limits(struct hv *hv, const char *uuid, const char *target,
+              char **ret_limits, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+
+/**
+ * hv_limits_lower(hv, uuid, target, limits, bytes_per_second, err):
+ * From now on the running guest's writes into that disk have no more than
+ * this; `limits` are those that hv_limits() told.  The inactive definition
+ * stays as it is.
+ *
+ * Returns:    0, or -1 with *err set to ERROR_UNSUPPORTED when the disk shares
+ *             its limits with others, or has none that is higher.
+ */
+int hv_limits_lower(struct hv *hv, const char *uuid, const char *target,
+                    const char *limits, uint64_t bytes_per_second,
+                    struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 6);
+
+/* Undo hv_limits_lower() of the same arguments, or of fewer bytes a second.
+ * Also success when the machine does not run, has no such disk, or when the
+ * limits are others by now: those are somebody else's, and stay. */
+int hv_limits_restore(struct hv *hv, const char *uuid, const char *target,
+                      const char *limits, uint64_t bytes_per_second,
+                      struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4, 6);
 
 /* -- disks --------------------------------------------------------------- */
 

@@ -57,6 +57,14 @@ struct hv_kind {
                      struct error *err);
     int (*job_set_speed)(struct hv *hv, const char *uuid, const char *target,
                          uint64_t bytes_per_second, struct error *err);
+    int (*limits)(struct hv *hv, const char *uuid, const char *target,
+                  char **ret, struct error *err);
+    int (*limits_lower)(struct hv *hv, const char *uuid, const char *target,
+                        const char *limits, uint64_t bytes_per_second,
+                        struct error *err);
+    int (*limits_restore)(struct hv *hv, const char *uuid, const char *target,
+                          const char *limits, uint64_t bytes_per_second,
+                          struct error *err);
     int (*resize)(struct hv *hv, const char *uuid, const char *target,
                   uint64_t bytes, struct error *err);
     int (*attach_disk)(struct hv *hv, const char *uuid,

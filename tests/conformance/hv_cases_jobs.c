@@ -214,6 +214,116 @@ a_job_dies_with_its_machine(void)
     stop();
 }
 
+/* -- limits ---------------------------------------------------------------- */
+
+#define MIB ((uint64_t)1 << 20)
+
+static bool
+limits_are(const char *target, const char *wanted)
+{
+    AUTO_FREE char *limits = NULL;
+    struct error err = ERROR_INIT;
+
+    if (hv_limits(bed->hv, bed->uuid, target, &limits, &err) == 0 &&
+        strcmp(limits, wanted) == 0)
+        return true;
+    printf("# limits are %s, not %s\n", limits != NULL ? limits : err.message,
+           wanted);
+    return false;
+}
+
+static void
+limits_are_lowered_and_put_back(void)
+{
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
+    AUTO_FREE char *before = NULL;
+    struct error err = ERROR_INIT;
+    const char *target;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    CHECK_OK(hv_limits(bed->hv, bed->uuid, target, &before, &err), &err);
+    REQUIRE(before != NULL);
+    CHECK_OK(hv_limits_lower(bed->hv, bed->uuid, target, before, 8 * MIB, &err),
+             &err);
+    CHECK(!limits_are(target, before));
+    CHECK_OK(hv_limits_lower(bed->hv, bed->uuid, target, before, 5 * MIB, &err),
+             &err);
+    CHECK_OK(
+        hv_limits_restore(bed->hv, bed->uuid, target, before, 8 * MIB, &err),
+        &err);
+    CHECK(limits_are(target, before));
+    /* Once more is no error. */
+    CHECK_OK(
+        hv_limits_restore(bed->hv, bed->uuid, target, before, 8 * MIB, &err),
+        &err);
+    CHECK(limits_are(target, before));
+    stop();
+}
+
+static void
+limits_of_somebody_else_stay(void)
+{
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
+    AUTO_FREE char *none = NULL;
+    AUTO_FREE char *theirs = NULL;
+    struct error err = ERROR_INIT;
+    const char *target;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    CHECK_OK(hv_limits(bed->hv, bed->uuid, target, &none, &err), &err);
+    REQUIRE(none != NULL);
+    CHECK_OK(hv_limits_lower(bed->hv, bed->uuid, target, none, 9 * MIB, &err),
+             &err);
+    CHECK_OK(hv_limits(bed->hv, bed->uuid, target, &theirs, &err), &err);
+    REQUIRE(theirs != NULL);
+    CHECK_OK(hv_limits_restore(bed->hv, bed->uuid, target, none, 8 * MIB, &err),
+             &err);
+    CHECK(limits_are(target, theirs));
+    CHECK(hv_limits_lower(bed->hv, bed->uuid, target, theirs, 9 * MIB, &err) ==
+          -1);
+    CHECK(err.code == ERROR_UNSUPPORTED);
+    CHECK_OK(hv_limits_lower(bed->hv, bed->uuid, target, theirs, MIB, &err),
+             &err);
+    CHECK_OK(hv_limits_restore(bed->hv, bed->uuid, target, theirs, MIB, &err),
+             &err);
+    CHECK(limits_are(target, theirs));
+    stop();
+}
+
+static void
+limits_are_those_of_a_running_machine(void)
+{
+    AUTO_HV_BED_DISKS struct hv_bed_disks disks = {.count = 0};
+    AUTO_FREE char *before = NULL;
+    AUTO_FREE char *nothing = NULL;
+    struct error err = ERROR_INIT;
+    const char *target;
+
+    REQUIRE(find_disks(&disks) && start());
+    target = disks.target[0];
+    CHECK(hv_limits(bed->hv, bed->uuid, "vdzz", &nothing, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND && nothing == NULL);
+    CHECK_OK(hv_limits(bed->hv, bed->uuid, target, &before, &err), &err);
+    REQUIRE(before != NULL);
+    CHECK_OK(
+        hv_limits_restore(bed->hv, bed->uuid, "vdzz", before, 8 * MIB, &err),
+        &err);
+    CHECK_OK(hv_limits_lower(bed->hv, bed->uuid, target, before, 8 * MIB, &err),
+             &err);
+    stop();
+    CHECK(hv_limits_lower(bed->hv, bed->uuid, target, before, 8 * MIB, &err) ==
+          -1);
+    CHECK(err.code == ERROR_CONFLICT);
+    CHECK_OK(
+        hv_limits_restore(bed->hv, bed->uuid, target, before, 8 * MIB, &err),
+        &err);
+    REQUIRE(start());
+    CHECK(limits_are(target, before));
+    stop();
+}
+
 int
 hv_cases_run(struct hv_bed *where)
 {
@@ -225,5 +335,8 @@ hv_cases_run(struct hv_bed *where)
     RUN(a_commit_of_files_outside_the_chain_is_refused);
     RUN(waiting_without_a_job_says_that_there_is_none);
     RUN(a_job_dies_with_its_machine);
+    RUN(limits_are_lowered_and_put_back);
+    RUN(limits_of_somebody_else_stay);
+    RUN(limits_are_those_of_a_running_machine);
     return check_done();
 }

@@ -21,9 +21,9 @@
 static bool
 is_query(const char *name)
 {
-    static const char *const queries[] = {"list",  "get",         "xml",
-                                          "view",  "job_query",   "is_frozen",
-                                          "facts", "check_memory"};
+    static const char *const queries[] = {"list",  "get",          "xml",
+                                          "view",  "job_query",    "is_frozen",
+                                          "facts", "check_memory", "limits"};
 
     for (size_t i = 0; i < ARRAY_SIZE(queries); i++)
         if (strcmp(queries[i], name) == 0)

@@ -37,6 +37,8 @@ struct fake_disk {
     char *live;             /* owned; NULL when stopped */
     char *inactive;         /* owned */
     struct fake_job job;
+    uint64_t limit;  /* of the guest's writes, bytes a second; 0: none */
+    uint64_t outrun; /* hv_fake_outrun(); 0: not */
 };
 
 struct fake_machine {
@@ -208,6 +210,17 @@ int fake_op_job_set_speed(struct hv *hv, const char *uuid, const char *target,
 /* Bring a running job to its end or to ready. */
 int fake_job_run(struct fake_call *call, struct fake_disk *disk,
                  struct error *err) MUST_CHECK;
+
+/* -- limits (fake_limits.c) ------------------------------------------------ */
+
+int fake_op_limits(struct hv *hv, const char *uuid, const char *target,
+                   char **ret, struct error *err);
+int fake_op_limits_lower(struct hv *hv, const char *uuid, const char *target,
+                         const char *limits, uint64_t bytes_per_second,
+                         struct error *err);
+int fake_op_limits_restore(struct hv *hv, const char *uuid, const char *target,
+                           const char *limits, uint64_t bytes_per_second,
+                           struct error *err);
 
 /* -- disks (fake_disk.c) -------------------------------------------------- */
 

@@ -6,17 +6,25 @@
  * death of the process that started it, like a job in QEMU, and doing the
  * copy again from its start gives the same bytes.
  *
+ * A guest that outruns an active commit (hv_fake_outrun) keeps it running: at
+ * every look OUTRUN_BYTES more are copied, and as many more are to be.
+ *
  * Mid-chain: copy top .. base+1 into base, let the layer above name base,
  * drop the layers from the chain; the job is gone.  Active: copy, then ready;
  * what the guest writes from then on (`dirty`) is copied before the pivot.
  */
 #include "hv/fake/fake_internal.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define OUTRUN_BYTES ((uint64_t)64 << 20)
+#define OUTRUN_LOOK_MS 20
 
 static int
 find_layer(const struct fake_disk *disk, const char *path, size_t *ret_index,
@@ -161,6 +169,13 @@ hv_fake_finish_jobs(struct hv *hv, const char *uuid, struct error *err)
 
 /* -- asking ---------------------------------------------------------------- */
 
+static bool
+is_outrun(const struct fake_disk *disk)
+{
+    return disk->outrun > 0 && disk->job.active && !disk->job.ready &&
+           (disk->limit == 0 || disk->limit > disk->outrun);
+}
+
 static void
 describe(const struct fake_disk *disk, struct hv_job *ret_job)
 {
@@ -175,6 +190,10 @@ describe(const struct fake_disk *disk, struct hv_job *ret_job)
              &about) == 0)
         ret_job->total = (uint64_t)about.st_size;
     ret_job->done = disk->job.ready ? ret_job->total : 0;
+    if (!is_outrun(disk))
+        return;
+    ret_job->done = ret_job->written = disk->job.asked * OUTRUN_BYTES;
+    ret_job->total += ret_job->done;
 }
 
 static int
@@ -224,7 +243,7 @@ query(struct fake_call *call, const char *target, struct hv_job *ret_job,
     if (ret_job->state != HV_JOB_RUNNING)
         return 0;
     disk->job.asked++;
-    if (disk->job.asked < 3)
+    if (disk->job.asked < 3 || is_outrun(disk))
         return fake_store(call, err);
     if (finish(call, disk, ret_job, err) < 0)
         return -1;
@@ -243,8 +262,33 @@ fake_op_job_query(struct hv *hv, const char *uuid, const char *target,
     return fake_end(&call, query(&call, target, ret_job, err), err);
 }
 
+/* The guest is faster: there is no end but that of the patience. */
 static int
-wait_for_job(struct fake_call *call, const char *target,
+wait_while_outrun(struct fake_call *call, struct fake_disk *disk,
+                  int64_t timeout_ms, hv_job_progress *progress, void *context,
+                  struct error *err)
+{
+    int64_t begun_ms = clock_monotonic_ms();
+
+    while (timeout_ms == 0 || clock_monotonic_ms() - begun_ms < timeout_ms) {
+        struct hv_job now;
+
+        (void)poll(NULL, 0, OUTRUN_LOOK_MS);
+        disk->job.asked++;
+        if (fake_store(call, err) < 0)
+            return -1;
+        describe(disk, &now);
+        if (progress != NULL && !progress(&now, context))
+            return error_set(err, ERROR_CANCELLED,
+                             "waiting for the job of disk '%s' was given up",
+                             disk->target);
+    }
+    return error_set(err, ERROR_TIMEOUT, "the job of disk '%s' is not done",
+                     disk->target);
+}
+
+static int
+wait_for_job(struct fake_call *call, const char *target, int64_t timeout_ms,
              hv_job_progress *progress, void *context, struct hv_job *ret_job,
              struct error *err)
 {
@@ -262,6 +306,9 @@ wait_for_job(struct fake_call *call, const char *target,
         return error_set(err, ERROR_CANCELLED,
                          "waiting for the job of disk '%s' was given up",
                          target);
+    if (call->behaviour < 0 && is_outrun(disk))
+        return wait_while_outrun(call, disk, timeout_ms, progress, context,
+                                 err);
     if (finish(call, disk, ret_job, err) < 0)
         return -1;
     if (progress != NULL)
@@ -277,10 +324,10 @@ fake_op_job_wait(struct hv *hv, const char *uuid, const char *target,
     struct fake_call call;
     int result;
 
-    (void)timeout_ms;
     if (fake_begin(hv, "job_wait", uuid, &call, err) < 0)
         return -1;
-    result = wait_for_job(&call, target, progress, context, ret_job, err);
+    result = wait_for_job(&call, target, timeout_ms, progress, context, ret_job,
+                          err);
     return fake_end(&call, result, err);
 }
 

@@ -101,6 +101,7 @@ fake_power_off(struct fake_machine *machine)
         fake_job_clear(&disk->job);
         free(disk->live);
         disk->live = NULL;
+        disk->limit = 0;
     }
 }
 

@@ -138,6 +138,12 @@ number_of(const json_t *object, const char *key)
     return (int)json_integer_value(json_object_get(object, key));
 }
 
+static uint64_t
+count_of(const json_t *object, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
 static void
 read_disk(const json_t *object, struct fake_disk *disk)
 {
@@ -150,6 +156,8 @@ read_disk(const json_t *object, struct fake_disk *disk)
     disk->readonly = flag_of(object, "readonly");
     disk->live = text_of(object, "live");
     disk->inactive = text_of(object, "inactive");
+    disk->limit = count_of(object, "limit");
+    disk->outrun = count_of(object, "outrun");
     for (size_t i = 0; i < json_array_size(chain); i++)
         vec_push(&disk->qemu,
                  xstrdup_null(json_string_value(json_array_get(chain, i))));
@@ -162,8 +170,8 @@ read_disk(const json_t *object, struct fake_disk *disk)
         .active = flag_of(job, "active"),
         .top = text_of(job, "top"),
         .base = text_of(job, "base"),
-        .speed = (uint64_t)json_integer_value(json_object_get(job, "speed")),
-        .asked = (uint64_t)json_integer_value(json_object_get(job, "asked")),
+        .speed = count_of(job, "speed"),
+        .asked = count_of(job, "asked"),
     };
 }
 
@@ -192,9 +200,8 @@ fake_load(const char *directory, const char *uuid,
         .agent_channel = flag_of(object, "agent_channel"),
         .agent_connected = flag_of(object, "agent_connected"),
         .frozen = flag_of(object, "frozen"),
-        .boots = (uint64_t)json_integer_value(json_object_get(object, "boots")),
-        .memory =
-            (uint64_t)json_integer_value(json_object_get(object, "memory")),
+        .boots = count_of(object, "boots"),
+        .memory = count_of(object, "memory"),
         .disks = xcalloc(json_array_size(disks) + 1, sizeof(struct fake_disk)),
         .disk_count = json_array_size(disks),
     };
@@ -231,12 +238,13 @@ disk_as_json(const struct fake_disk *disk)
 
     for (size_t i = 0; i < disk->qemu.count; i++)
         (void)json_array_append_new(chain, json_string(disk->qemu.items[i]));
-    return json_pack("{ss ss si sb so so so so}", "target", disk->target,
+    return json_pack("{ss ss si sb so so so so sI sI}", "target", disk->target,
                      "format", disk->format, "device", (int)disk->device,
                      "readonly", disk->readonly, "live",
                      text_or_null(disk->live), "inactive",
                      text_or_null(disk->inactive), "qemu", chain, "job",
-                     job_as_json(&disk->job));
+                     job_as_json(&disk->job), "limit", (json_int_t)disk->limit,
+                     "outrun", (json_int_t)disk->outrun);
 }
 
 static int

@@ -109,6 +109,22 @@ int hv_fake_guest_write(struct hv *hv, const char *uuid, const char *target,
 int hv_fake_memory(struct hv *hv, const char *uuid, uint64_t *ret_memory,
                    struct error *err) MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/* From now on the guest writes so fast into that disk that an active commit
+ * never becomes ready, unless its writes are limited to at most so many bytes a
+ * second.  0: not any more. */
+int hv_fake_outrun(struct hv *hv, const char *uuid, const char *target,
+                   uint64_t bytes_per_second, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5);
+
+/* The limit of what a running guest writes into that disk, bytes a second, 0
+ * for none: asked past all that is scripted, and set as by virsh. */
+int hv_fake_limit(struct hv *hv, const char *uuid, const char *target,
+                  uint64_t *ret_limit, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 4, 5);
+int hv_fake_set_limit(struct hv *hv, const char *uuid, const char *target,
+                      uint64_t limit, struct error *err)
+    MUST_CHECK NONNULL(1, 2, 3, 5);
+
 /* Let every running block job of the machine end as it would while nobody
  * watches: mid-chain commits are done and gone, active ones ready. */
 int hv_fake_finish_jobs(struct hv *hv, const char *uuid, struct error *err)

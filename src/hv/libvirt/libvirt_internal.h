@@ -216,6 +216,16 @@ int lv_op_job_abort(struct hv *hv, const char *uuid, const char *target,
 int lv_op_job_set_speed(struct hv *hv, const char *uuid, const char *target,
                         uint64_t bytes_per_second, struct error *err);
 
+/* lv_limits.c */
+int lv_op_limits(struct hv *hv, const char *uuid, const char *target,
+                 char **ret, struct error *err);
+int lv_op_limits_lower(struct hv *hv, const char *uuid, const char *target,
+                       const char *limits, uint64_t bytes_per_second,
+                       struct error *err);
+int lv_op_limits_restore(struct hv *hv, const char *uuid, const char *target,
+                         const char *limits, uint64_t bytes_per_second,
+                         struct error *err);
+
 /* lv_guest.c */
 void lv_bound_agent(const struct lv_call *call, int seconds);
 /* 1, 0, -1 as hv_is_frozen, of a machine that runs. */

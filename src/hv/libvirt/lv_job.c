@@ -24,6 +24,8 @@
 
 #define PROGRESS_MS 500
 #define GRACE_MS 3000
+#define PIVOT_MS 10000
+#define PIVOT_LOOK_MS 200
 
 static struct lv_watch *
 watch_of(struct lv *lv, const char *uuid, const char *target)
@@ -39,15 +41,23 @@ watch_of(struct lv *lv, const char *uuid, const char *target)
 /* -- asking ------------------------------------------------------------------
  */
 
+/* What only an active commit has: is it ready, what has the guest written. */
 static int
-ask_ready(const struct lv_call *call, const char *target, bool *ret_ready,
-          struct error *err)
+ask_active(const struct lv_call *call, const char *target,
+           struct hv_job *ret_job, enum domain_xml_mirror *ret_mirror,
+           struct error *err)
 {
     AUTO_FREE char *xml = virDomainGetXMLDesc(call->domain, 0);
+    virDomainBlockStatsStruct stats;
 
     if (xml == NULL)
         return lv_fail(err, "XML of machine '%s'", call->name);
-    return domain_xml_mirror_is_ready(xml, target, ret_ready, err);
+    if (domain_xml_mirror(xml, target, ret_mirror, err) < 0)
+        return -1;
+    if (virDomainBlockStats(call->domain, target, &stats, sizeof(stats)) == 0 &&
+        stats.wr_bytes > 0)
+        ret_job->written = (uint64_t)stats.wr_bytes;
+    return 0;
 }
 
 /*
@@ -84,15 +94,16 @@ job_info(const struct lv_call *call, const char *target, bool must_run,
     return -1;
 }
 
-int
-lv_job_state(const struct lv_call *call, const char *target,
-             struct hv_job *ret_job, struct error *err)
+static int
+job_state(const struct lv_call *call, const char *target,
+          struct hv_job *ret_job, enum domain_xml_mirror *ret_mirror,
+          struct error *err)
 {
     virDomainBlockJobInfo info;
-    bool ready = false;
     int found = job_info(call, target, false, &info, err);
 
     *ret_job = (struct hv_job){.state = HV_JOB_NONE};
+    *ret_mirror = DOMAIN_XML_MIRROR_RUNNING;
     if (found <= 0)
         return found;
     ret_job->state = HV_JOB_RUNNING;
@@ -100,11 +111,21 @@ lv_job_state(const struct lv_call *call, const char *target,
         info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT;
     ret_job->done = info.cur;
     ret_job->total = info.end;
-    if (ret_job->is_active_commit && ask_ready(call, target, &ready, err) < 0)
+    if (ret_job->is_active_commit &&
+        ask_active(call, target, ret_job, ret_mirror, err) < 0)
         return -1;
-    if (ready)
+    if (*ret_mirror != DOMAIN_XML_MIRROR_RUNNING)
         ret_job->state = HV_JOB_READY;
     return 0;
+}
+
+int
+lv_job_state(const struct lv_call *call, const char *target,
+             struct hv_job *ret_job, struct error *err)
+{
+    enum domain_xml_mirror mirror;
+
+    return job_state(call, target, ret_job, &mirror, err);
 }
 
 int
@@ -372,47 +393,93 @@ take_end(struct lv *lv, struct lv_watch *watch)
     lock_give(&lv->lock);
 }
 
-/* libvirt refuses what is not ready; it says so in several ways. */
+/* libvirt refuses what is not ready; it says so in several ways.  0 when it
+ * refused because a pivot was asked for before. */
 static int
 explain_pivot(const struct lv_call *call, const char *target, struct error *err)
 {
+    enum domain_xml_mirror mirror;
     struct error why = ERROR_INIT;
     struct hv_job job;
 
     (void)lv_fail(&why, "pivot of disk '%s'", target);
     if (why.code != ERROR_UNAVAILABLE) {
         if (lv_require_running_disk(call, target, err) < 0 ||
-            lv_job_state(call, target, &job, err) < 0)
+            job_state(call, target, &job, &mirror, err) < 0)
             return -1;
         if (job.state != HV_JOB_READY)
             return error_set(err, ERROR_CONFLICT,
                              "disk '%s' has no job that is ready for the pivot",
                              target);
+        if (mirror == DOMAIN_XML_MIRROR_PIVOTING)
+            return 0;
     }
     *err = why;
     return -1;
+}
+
+/* Sleep until an end was told, at most `wait_ms`; what was told, or -1. */
+static int
+wait_for_end(struct lv *lv, struct lv_watch *watch, int64_t wait_ms)
+{
+    int64_t deadline = clock_monotonic_ms() + wait_ms;
+    int ended;
+
+    lock_take(&lv->lock);
+    while (watch->ended == -1 || watch->ended == VIR_DOMAIN_BLOCK_JOB_READY)
+        if (!signal_wait_until(&lv->changed, &lv->lock, deadline))
+            break;
+    ended = watch->ended;
+    lock_give(&lv->lock);
+    return ended;
+}
+
+/*
+ * The pivot is asked for without waiting for it: QEMU carries it out once
+ * nothing is left to copy, which a guest that writes as fast as is copied can
+ * keep from happening; libvirt would wait for it without end, and would let
+ * nobody else at the machine meanwhile.  QEMU cannot be told to forget it.
+ */
+static int
+wait_for_pivot(const struct lv_call *call, struct lv_watch *watch,
+               const char *target, struct error *err)
+{
+    int64_t deadline = clock_monotonic_ms() + PIVOT_MS;
+    struct hv_job job;
+    int ended;
+
+    do {
+        ended = wait_for_end(call->lv, watch, PIVOT_LOOK_MS);
+        if (lv_job_state(call, target, &job, err) < 0)
+            return -1;
+    } while (job.state != HV_JOB_NONE && clock_monotonic_ms() < deadline);
+    if (job.state != HV_JOB_NONE)
+        return error_set(err, ERROR_TIMEOUT,
+                         "disk '%s': the guest writes as fast as is copied, "
+                         "the pivot waits for it",
+                         target);
+    take_end(call->lv, watch);
+    if (ended == VIR_DOMAIN_BLOCK_JOB_FAILED)
+        return error_set(err, ERROR_IO, "disk '%s': the pivot failed in QEMU",
+                         target);
+    return 0;
 }
 
 static int
 pivot(const struct lv_call *call, struct lv_watch *watch, const char *target,
       struct error *err)
 {
-    struct hv_job job;
+    unsigned flags =
+        VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT | VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC;
 
     if (lv_place("libvirt.pivot.call", err) < 0)
         return -1;
-    if (virDomainBlockJobAbort(call->domain, target,
-                               VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) < 0)
-        return explain_pivot(call, target, err);
-    take_end(call->lv, watch);
-    if (lv_place("libvirt.pivot.called", err) < 0 ||
-        lv_job_state(call, target, &job, err) < 0)
+    if (virDomainBlockJobAbort(call->domain, target, flags) < 0 &&
+        explain_pivot(call, target, err) < 0)
         return -1;
-    if (job.state != HV_JOB_NONE)
-        return error_set(err, ERROR_UNAVAILABLE,
-                         "the job of disk '%s' has not ended with its pivot",
-                         target);
-    return 0;
+    if (wait_for_pivot(call, watch, target, err) < 0)
+        return -1;
+    return lv_place("libvirt.pivot.called", err);
 }
 
 int
