@@ -9,6 +9,7 @@
 #include "engine/inventory.h"
 #include "engine/machine.h"
 #include "engine/merge.h"
+#include "engine/merge_slow.h"
 #include "engine/operation.h"
 #include "engine/retop.h"
 #include "engine/shot.h"
@@ -72,6 +73,8 @@ settle_operation(struct engine *engine, struct job *job,
         result = retop_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_MERGE) == 0)
         result = merge_settle(engine, job, row, err);
+    else if (strcmp(row->kind, OPERATION_SLOW) == 0)
+        result = merge_slow_settle(engine, row, err);
     else if (strcmp(row->kind, OPERATION_UNLINK) == 0)
         result = merge_settle_unlink(engine, row, NULL, err);
     else if (strcmp(row->kind, OPERATION_SHOT) == 0)
@@ -109,13 +112,29 @@ list_operations(struct engine *engine, const char *vm_uuid,
                : state_operation_list(tx, STATE_QUERY(where), ret_rows, err);
 }
 
+/* The guest comes first: it is slow until then, and a merge may take hours. */
+static int
+settle_slow(struct engine *engine, const char *vm_uuid, struct error *err)
+{
+    AUTO_STATE_LIST(operation) rows = {0};
+
+    if (list_operations(engine, vm_uuid, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.count; i++)
+        if (strcmp(rows.items[i].kind, OPERATION_SLOW) == 0 &&
+            settle_operation(engine, NULL, &rows.items[i], err) < 0)
+            return -1;
+    return 0;
+}
+
 static int
 settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
                struct error *err)
 {
     AUTO_STATE_LIST(operation) rows = {0};
 
-    if (list_operations(engine, vm_uuid, &rows, err) < 0)
+    if (settle_slow(engine, vm_uuid, err) < 0 ||
+        list_operations(engine, vm_uuid, &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
         if (settle_operation(engine, job, &rows.items[i], err) < 0) {

@@ -7,6 +7,8 @@
 
 #include "engine/merge.h"
 
+struct merge_slow;
+
 /* One merge; texts are borrowed from the tree. */
 struct merge {
     int64_t vm_id;
@@ -41,15 +43,31 @@ int merge_live(struct engine *engine, struct job *job,
     MUST_CHECK NONNULL(1, 3, 4);
 
 /**
- * merge_wait(engine, job, merge, ret_state, err):
- * Wait until the block job is ready or over; `job` shows progress.
+ * merge_wait(engine, job, merge, slow, ret_state, err):
+ * Wait until the block job is ready or over; `job` shows progress.  A guest
+ * that outruns it is made slow (`slow`, which whoever called ends).
  *
- * Returns:    0, or -1 with *err set to ERROR_TIMEOUT or ERROR_CANCELLED (the
- *             block job goes on), or as hv_job_wait().
+ * Returns:    0; with ret_state->state HV_JOB_RUNNING when the guest outruns
+ *             it and may not be slow for (any) longer: the block job goes on.
+ *             -1 with *err set to ERROR_TIMEOUT or ERROR_CANCELLED (the block
+ *             job goes on), or as hv_job_wait().
  */
 int merge_wait(struct engine *engine, struct job *job,
-               const struct merge *merge, struct hv_job *ret_state,
-               struct error *err) MUST_CHECK NONNULL(1, 3, 4, 5);
+               const struct merge *merge, struct merge_slow *slow,
+               struct hv_job *ret_state, struct error *err)
+    MUST_CHECK NONNULL(1, 3, 4, 5, 6);
+
+/**
+ * merge_pivot(engine, job, merge, slow, err):
+ * Tell QEMU to pivot and see that it does; a guest that keeps it from that is
+ * made slow (`slow`, which whoever called ends).
+ *
+ * Returns:    0, or -1 with *err set to ERROR_TIMEOUT when it has not happened
+ *             and cannot be given up; or as hv_pivot().
+ */
+int merge_pivot(struct engine *engine, struct job *job,
+                const struct merge *merge, struct merge_slow *slow,
+                struct error *err) MUST_CHECK NONNULL(1, 3, 4, 5);
 
 /**
  * merge_pivot_happened(engine, merge, err):

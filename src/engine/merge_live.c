@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "engine/hold.h"
+#include "engine/merge_slow.h"
 #include "engine/operation.h"
 #include "engine/views.h"
 #include "image/qcow2.h"
@@ -47,7 +48,8 @@ chain_has_child(struct engine *engine, const struct merge *merge,
 }
 
 static int
-pivot(struct engine *engine, const struct merge *merge, struct error *err)
+pivot(struct engine *engine, struct job *job, const struct merge *merge,
+      struct merge_slow *slow, struct error *err)
 {
     if (operation_set_phase(engine->state, merge->operation, OPERATION_PIVOT,
                             err) < 0)
@@ -55,7 +57,7 @@ pivot(struct engine *engine, const struct merge *merge, struct error *err)
     if (fault_here("merge.before-pivot"))
         return error_set_errno(err, errno, "before pivot of '%s'",
                                merge->target);
-    if (hv_pivot(engine->hv, merge->vm_uuid, merge->target, err) < 0)
+    if (merge_pivot(engine, job, merge, slow, err) < 0)
         return -1;
     if (fault_here("merge.after-pivot"))
         return error_set_errno(err, errno, "after pivot of '%s'",
@@ -96,8 +98,8 @@ is_named_above(struct engine *engine, const struct merge *merge,
  * be done again.  Returns -1, or 1 when it was done after all.
  */
 static int
-give_up(struct engine *engine, const struct merge *merge, const char *why,
-        struct error *err)
+give_up_for(struct engine *engine, const struct merge *merge, const char *why,
+            const char *remedy, struct error *err)
 {
     enum error_code code = err->code != ERROR_NONE ? err->code : ERROR_CONFLICT;
     struct error failed = ERROR_INIT;
@@ -129,9 +131,33 @@ give_up(struct engine *engine, const struct merge *merge, const char *why,
              merge->target, why);
     return error_set(err, code,
                      "machine '%s' disk '%s': the merge %s; nothing is lost, "
-                     "the guest's disk is as it was; delete the snapshot "
-                     "again to merge it",
-                     merge->vm_name, merge->target, why);
+                     "the guest's disk is as it was; %s",
+                     merge->vm_name, merge->target, why, remedy);
+}
+
+static int
+give_up(struct engine *engine, const struct merge *merge, const char *why,
+        struct error *err)
+{
+    return give_up_for(engine, merge, why,
+                       "delete the snapshot again to merge it", err);
+}
+
+/* The guest outruns it. */
+static int
+give_up_outrun(struct engine *engine, const struct merge *merge,
+               const struct merge_slow *slow, struct error *err)
+{
+    AUTO_FREE char *why = xasprintf(
+        "does not come to an end, since the guest writes as fast as is "
+        "copied%s",
+        slow->operation != 0 ? ", also while it was slowed" : "");
+    AUTO_FREE char *remedy = xasprintf(
+        "delete the snapshot again when the guest writes less or is stopped, "
+        "or raise snapshot.merge.slow.budget (%lld s)",
+        (long long)slow->budget_s);
+
+    return give_up_for(engine, merge, why, remedy, err);
 }
 
 static int
@@ -153,14 +179,14 @@ start_job(struct engine *engine, const struct merge *merge, struct error *err)
 /* 0 go on (to the pivot if it is ready), 1 done without it, -1. */
 static int
 copy(struct engine *engine, struct job *job, const struct merge *merge,
-     struct hv_job *state, struct error *err)
+     struct merge_slow *slow, struct hv_job *state, struct error *err)
 {
     if (hv_job_query(engine->hv, merge->vm_uuid, merge->target, state, err) <
             0 ||
         (state->state == HV_JOB_NONE && start_job(engine, merge, err) < 0))
         return -1;
     if (state->state != HV_JOB_READY &&
-        merge_wait(engine, job, merge, state, err) < 0)
+        merge_wait(engine, job, merge, slow, state, err) < 0)
         return err->code == ERROR_CANCELLED
                    ? give_up(engine, merge, "was cancelled", err)
                    : -1;
@@ -170,6 +196,7 @@ copy(struct engine *engine, struct job *job, const struct merge *merge,
     case HV_JOB_CANCELLED:
         return give_up(engine, merge, "was aborted by somebody else", err);
     case HV_JOB_RUNNING:
+        return give_up_outrun(engine, merge, slow, err);
     case HV_JOB_NONE:
     case HV_JOB_READY:
     case HV_JOB_COMPLETED:
@@ -178,9 +205,9 @@ copy(struct engine *engine, struct job *job, const struct merge *merge,
     return 0;
 }
 
-int
-merge_live(struct engine *engine, struct job *job, const struct merge *merge,
-           struct error *err)
+static int
+carry_out(struct engine *engine, struct job *job, const struct merge *merge,
+          struct merge_slow *slow, struct error *err)
 {
     struct hv_job state = {.state = HV_JOB_NONE};
     int has_child = chain_has_child(engine, merge, err);
@@ -188,11 +215,11 @@ merge_live(struct engine *engine, struct job *job, const struct merge *merge,
 
     if (has_child <= 0)
         return has_child;
-    done = copy(engine, job, merge, &state, err);
+    done = copy(engine, job, merge, slow, &state, err);
     if (done < 0)
         return -1;
     if (done == 0 && state.state == HV_JOB_READY &&
-        pivot(engine, merge, err) < 0)
+        pivot(engine, job, merge, slow, err) < 0)
         return -1;
     /* However it ended, with an event or none: QEMU's chain is the proof. */
     has_child = chain_has_child(engine, merge, err);
@@ -205,6 +232,24 @@ merge_live(struct engine *engine, struct job *job, const struct merge *merge,
                            "machine '%s' disk '%s': QEMU still uses '%s' after "
                            "the merge",
                            merge->vm_name, merge->target, merge->child_path);
+}
+
+int
+merge_live(struct engine *engine, struct job *job, const struct merge *merge,
+           struct error *err)
+{
+    struct error failed = ERROR_INIT;
+    struct merge_slow slow;
+    int result;
+
+    if (merge_slow_init(engine, &slow, err) < 0)
+        return -1;
+    result = carry_out(engine, job, merge, &slow, err);
+    if (merge_slow_end(engine, merge, &slow, &failed) < 0 && result == 0) {
+        *err = failed;
+        result = -1;
+    }
+    return result;
 }
 
 /* 1 when C over L reads as L alone does, wherever C decides. */

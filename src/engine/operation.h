@@ -27,6 +27,8 @@
 
 #define OPERATION_SHOT "shot" /* snapshots of disks by their storages */
 
+#define OPERATION_SLOW "slow" /* a disk's writes are held back for a merge */
+
 #define OPERATION_VOLUME "volume" /* attach, detach, resize */
 
 #define OPERATION_THAW "thaw" /* a guest that may be frozen */

@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "base/parse.h"
 #include "base/spawn.h"
+#include "hv/fake/hv_fake.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,19 @@ running_without_events(struct scene *scene)
 {
     running_with_two_snapshots(scene);
     rig_setting(scene->rig, "libvirt.events.enabled", "false");
+}
+
+/* The merge of one disk ends only when the guest is slow. */
+static void
+running_with_a_fast_guest(struct scene *scene)
+{
+    struct error err = ERROR_INIT;
+
+    running(scene);
+    take_snapshot(scene, scene->b);
+    rig_setting(scene->rig, "snapshot.merge.outrun.wait", "1");
+    need(hv_fake_outrun(scene->rig->hv, RIG_VM, "vda", UINT64_MAX >> 1, &err),
+         &err);
 }
 
 static void
@@ -566,6 +580,8 @@ static const struct operation operations[] = {
     {"delete with an active merge, running", running_with_two_snapshots,
      do_delete_b, removes_b},
     {"delete with an active merge, without events", running_without_events,
+     do_delete_b, removes_b},
+    {"delete with a merge that the guest outruns", running_with_a_fast_guest,
      do_delete_b, removes_b},
     {"delete with a merge, stopped", stopped_with_two_snapshots, do_delete_b,
      removes_b},

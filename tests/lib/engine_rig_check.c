@@ -381,6 +381,23 @@ check_fixed(struct rig *rig, struct error *err)
     return 0;
 }
 
+/* No disk's writes are held back any more. */
+static int
+check_not_slow(struct rig *rig, struct error *err)
+{
+    for (char disk = 'a'; disk <= 'c'; disk++) {
+        const char target[] = {'v', 'd', disk, '\0'};
+        struct error ignored = ERROR_INIT; /* it has not that many */
+        uint64_t limit = 0;
+
+        if (hv_fake_limit(rig->hv, rig->vm, target, &limit, &ignored) == 0 &&
+            limit > 0)
+            return error_set(err, ERROR_CONFLICT, "writes to '%s' are slow",
+                             target);
+    }
+    return 0;
+}
+
 static int
 check_quiet(struct rig *rig, struct state_tx *tx, struct error *err)
 {
@@ -397,6 +414,8 @@ check_quiet(struct rig *rig, struct state_tx *tx, struct error *err)
                          (unsigned long long)operations);
     if (fd_exists(hold))
         return error_set(err, ERROR_CONFLICT, "the machine is still held");
+    if (check_not_slow(rig, err) < 0)
+        return -1;
     frozen = hv_is_frozen(rig->hv, rig->vm, err);
     if (frozen > 0)
         return error_set(err, ERROR_CONFLICT, "the guest is still frozen");

@@ -114,6 +114,15 @@ varved_is_gone() {
     is_gone "${VARVED_PID:-0}"
 }
 
+# varved_stands: a fault has stopped it (":stop"); kill -CONT lets it go on.
+varved_stands() {
+    local stat
+
+    { read -r stat <"/proc/$VARVED_PID/stat"; } 2>/dev/null || return 1
+    stat=${stat##*) }
+    [ "${stat%% *}" = T ]
+}
+
 # varved_wait_dead SECONDS: until a fault has killed it.
 varved_wait_dead() {
     until_true "$1" varved_is_gone || return 1

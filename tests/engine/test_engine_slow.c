@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest that writes as fast as an active commit copies.
+ */
+#include "check.h"
+#include "engine_rig.h"
+
+#include "base/memory.h"
+#include "hv/fake/hv_fake.h"
+
+#include <string.h>
+
+#define MIB ((uint64_t)1 << 20)
+#define ANY_LIMIT ((uint64_t)1 << 50) /* does */
+#define NO_LIMIT ((uint64_t)1)        /* does */
+
+/* A running machine with a snapshot, whose guest outruns a merge of vda. */
+static struct rig *
+outrunning(uint64_t limit, char *ret_snapshot)
+{
+    struct rig *rig = rig_new(2, 3, false);
+    struct error err = ERROR_INIT;
+
+    rig_setting(rig, "snapshot.merge.outrun.wait", "1");
+    rig_setting(rig, "snapshot.merge.slow.budget", "1");
+    rig_power(rig, true);
+    CHECK_OK(rig_snapshot(rig, false, ret_snapshot, &err), &err);
+    rig_guest_write(rig);
+    CHECK_OK(hv_fake_outrun(rig->hv, rig->vm, "vda", limit, &err), &err);
+    return rig;
+}
+
+static uint64_t
+limit_of(struct rig *rig)
+{
+    struct error err = ERROR_INIT;
+    uint64_t limit = 0;
+
+    CHECK_OK(hv_fake_limit(rig->hv, rig->vm, "vda", &limit, &err), &err);
+    return limit;
+}
+
+static void
+is_done(struct rig *rig, const char *snapshot)
+{
+    struct error err = ERROR_INIT;
+
+    CHECK(limit_of(rig) == 0);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+}
+
+static void
+a_guest_is_slow_until_its_merge_has_ended(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* How much a write adds is not known before: the first limit may be too high.
+ */
+static void
+a_guest_is_slower_still_when_that_is_not_enough(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(256 * MIB, snapshot);
+
+    rig_setting(rig, "snapshot.merge.slow.budget", "20");
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") >= 2);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+static void
+it_is_so_without_events(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    rig_setting(rig, "libvirt.events.enabled", "false");
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* Nothing is held, nothing is slow, the guest runs on its chain; and it can be
+ * done later. */
+static void
+was_given_up(struct rig *rig, const char *snapshot, const struct error *failed)
+{
+    struct error err = ERROR_INIT;
+
+    CHECK(failed->code == ERROR_CONFLICT);
+    CHECK(strstr(failed->message, "snapshot.merge.slow.budget") != NULL);
+    CHECK(strstr(failed->message, "nothing is lost") != NULL);
+    CHECK(hv_fake_calls(rig->hv, "pivot") == 0);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_guest_write(rig);
+    CHECK_OK(hv_fake_outrun(rig->hv, rig->vm, "vda", 0, &err), &err);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+}
+
+static void
+a_merge_that_slowness_does_not_help_is_given_up(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(NO_LIMIT, snapshot);
+
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(strstr(err.message, "slowed") != NULL);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    CHECK(limit_of(rig) == 0);
+    was_given_up(rig, snapshot, &err);
+    rig_free(rig);
+}
+
+static void
+without_a_budget_no_guest_is_slowed(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    rig_setting(rig, "snapshot.merge.slow.budget", "0");
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 0);
+    was_given_up(rig, snapshot, &err);
+    rig_free(rig);
+}
+
+static void
+without_a_wait_nothing_is_done_about_it(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    rig_setting(rig, "snapshot.merge.outrun.wait", "0");
+    rig_setting(rig, "snapshot.merge.timeout", "3");
+    hv_fake_script(rig->hv, "job_wait", 2, HV_FAKE_JOB_CANCELLED);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(strstr(err.message, "snapshot.merge.timeout") != NULL);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 0);
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_free(rig);
+}
+
+static void
+a_lower_limit_of_somebody_else_stays(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(NO_LIMIT, snapshot);
+
+    CHECK_OK(hv_fake_set_limit(rig->hv, rig->vm, "vda", MIB, &err), &err);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(limit_of(rig) == MIB);
+    CHECK_OK(hv_fake_set_limit(rig->hv, rig->vm, "vda", 0, &err), &err);
+    was_given_up(rig, snapshot, &err);
+    rig_free(rig);
+}
+
+static void
+a_higher_limit_of_somebody_else_is_put_back(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(MIB << 20, snapshot);
+
+    CHECK_OK(hv_fake_set_limit(rig->hv, rig->vm, "vda", MIB << 30, &err), &err);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    CHECK(limit_of(rig) == MIB << 30);
+    CHECK_OK(hv_fake_set_limit(rig->hv, rig->vm, "vda", 0, &err), &err);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* The hypervisor is away when the limits are to be put back. */
+static void
+what_could_not_be_put_back_is_by_settling(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    for (unsigned i = 1; i <= 3; i++)
+        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_LOST_BEFORE);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    hv_fake_script_clear(rig->hv);
+    CHECK(limit_of(rig) > 0);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* QEMU was told to pivot, and the guest keeps it from that. */
+static void
+a_guest_that_keeps_a_pivot_away_is_slowed(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(0, snapshot);
+
+    hv_fake_script(rig->hv, "pivot", 1, HV_FAKE_TIMEOUT);
+    hv_fake_script(rig->hv, "pivot", 2, HV_FAKE_TIMEOUT);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+int
+main(void)
+{
+    RUN(a_guest_is_slow_until_its_merge_has_ended);
+    RUN(a_guest_is_slower_still_when_that_is_not_enough);
+    RUN(it_is_so_without_events);
+    RUN(a_merge_that_slowness_does_not_help_is_given_up);
+    RUN(without_a_budget_no_guest_is_slowed);
+    RUN(without_a_wait_nothing_is_done_about_it);
+    RUN(a_lower_limit_of_somebody_else_stays);
+    RUN(a_higher_limit_of_somebody_else_is_put_back);
+    RUN(what_could_not_be_put_back_is_by_settling);
+    RUN(a_guest_that_keeps_a_pivot_away_is_slowed);
+    return check_done();
+}
