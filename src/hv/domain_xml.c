@@ -518,7 +518,8 @@ domain_xml_mirror(const char *xml, const char *target,
     if (disk == NULL)
         return error_set(err, ERROR_NOT_FOUND, "no disk '%s'", target);
     mirror = child(disk, "mirror");
-    *ret_mirror = DOMAIN_XML_MIRROR_RUNNING;
+    *ret_mirror =
+        mirror != NULL ? DOMAIN_XML_MIRROR_RUNNING : DOMAIN_XML_MIRROR_NONE;
     if (attribute_is(mirror, "ready", "yes"))
         *ret_mirror = DOMAIN_XML_MIRROR_READY;
     if (attribute_is(mirror, "ready", "pivot"))

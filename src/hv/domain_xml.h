@@ -48,7 +48,8 @@ int domain_xml_set_disks(const char *xml, const struct hv_disk_change *changes,
     MUST_CHECK NONNULL(1, 4, 5);
 
 enum domain_xml_mirror {
-    DOMAIN_XML_MIRROR_RUNNING, /* or there is none */
+    DOMAIN_XML_MIRROR_NONE,
+    DOMAIN_XML_MIRROR_RUNNING,
     DOMAIN_XML_MIRROR_READY,   /* it waits for its pivot */
     DOMAIN_XML_MIRROR_PIVOTING /* which was asked for and has not happened */
 };

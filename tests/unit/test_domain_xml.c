@@ -242,6 +242,57 @@ sizes_from_outside_are_bounded(void)
     CHECK(err.code == ERROR_INVALID);
 }
 
+static void
+an_active_commit_is_read_from_its_mirror(void)
+{
+    static const struct {
+        const char *mirror;
+        enum domain_xml_mirror wanted;
+    } cases[] = {
+        {"", DOMAIN_XML_MIRROR_NONE},
+        {"<mirror/>", DOMAIN_XML_MIRROR_RUNNING},
+        {"<mirror ready='yes'/>", DOMAIN_XML_MIRROR_READY},
+        {"<mirror ready='pivot'/>", DOMAIN_XML_MIRROR_PIVOTING},
+        {"<mirror ready='abort'/>", DOMAIN_XML_MIRROR_RUNNING},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        AUTO_FREE char *xml =
+            xasprintf(HEAD "<devices><disk><target dev='vda'/>%s</disk>"
+                           "</devices></domain>",
+                      cases[i].mirror);
+        enum domain_xml_mirror found = DOMAIN_XML_MIRROR_NONE;
+
+        CHECK_OK(domain_xml_mirror(xml, "vda", &found, &err), &err);
+        CHECK(found == cases[i].wanted);
+        CHECK(domain_xml_mirror(xml, "vdb", &found, &err) == -1);
+        CHECK(err.code == ERROR_NOT_FOUND);
+    }
+}
+
+#define DISK_IN(target, group)                                                 \
+    "<disk><target dev='" target "'/><iotune><group_name>" group               \
+    "</group_name></iotune></disk>"
+
+static void
+disks_of_one_throttle_group_share_their_limits(void)
+{
+    static const char xml[] =
+        HEAD "<devices>" DISK_IN("vda", "one") DISK_IN("vdb", "two")
+            DISK_IN("vdc", "one") "<disk><target dev='vdd'/></disk>"
+                                  "</devices></domain>";
+    bool shares = false;
+
+    CHECK_OK(domain_xml_shares_limits(xml, "vda", &shares, &err), &err);
+    CHECK(shares);
+    CHECK_OK(domain_xml_shares_limits(xml, "vdb", &shares, &err), &err);
+    CHECK(!shares);
+    CHECK_OK(domain_xml_shares_limits(xml, "vdd", &shares, &err), &err);
+    CHECK(!shares);
+    CHECK(domain_xml_shares_limits(xml, "vde", &shares, &err) == -1);
+    CHECK(err.code == ERROR_NOT_FOUND);
+}
+
 int
 main(void)
 {
@@ -250,6 +301,8 @@ main(void)
     RUN(a_network_disk_becomes_a_file_and_an_empty_drive_is_filled);
     RUN(an_unknown_disk_changes_nothing);
     RUN(a_snapshot_names_every_disk);
+    RUN(an_active_commit_is_read_from_its_mirror);
+    RUN(disks_of_one_throttle_group_share_their_limits);
     RUN(bad_text_is_refused);
     RUN(sizes_from_outside_are_bounded);
     return check_done();

@@ -6,7 +6,8 @@
  * says only that it ended, and that an active commit has copied all there is
  * does not yet mean that it can be pivoted.  One thing besides events is
  * trusted: `ready='yes'` in the live XML's <mirror>, which libvirt sets at
- * that very event; a process that came later finds a ready job by it.
+ * that very event; a process that came later finds a ready job by it.  Where
+ * libvirtd died before it had a <mirror> there is none (is_ready).
  *
  * While it waits, a call asks for progress every 500 ms over a connection
  * that it holds for that moment only.
@@ -94,6 +95,24 @@ job_info(const struct lv_call *call, const char *target, bool must_run,
     return -1;
 }
 
+/* A libvirtd that died as the job began knows the job afterwards, and neither
+ * has a mirror nor tells that it is ready.  It takes a pivot then, and refuses
+ * it if that was too early. */
+static bool
+is_ready(const struct hv_job *job, enum domain_xml_mirror mirror)
+{
+    switch (mirror) {
+    case DOMAIN_XML_MIRROR_NONE:
+        return job->total > 0 && job->done == job->total;
+    case DOMAIN_XML_MIRROR_RUNNING:
+        break;
+    case DOMAIN_XML_MIRROR_READY:
+    case DOMAIN_XML_MIRROR_PIVOTING:
+        return true;
+    }
+    return false;
+}
+
 static int
 job_state(const struct lv_call *call, const char *target,
           struct hv_job *ret_job, enum domain_xml_mirror *ret_mirror,
@@ -103,7 +122,7 @@ job_state(const struct lv_call *call, const char *target,
     int found = job_info(call, target, false, &info, err);
 
     *ret_job = (struct hv_job){.state = HV_JOB_NONE};
-    *ret_mirror = DOMAIN_XML_MIRROR_RUNNING;
+    *ret_mirror = DOMAIN_XML_MIRROR_NONE;
     if (found <= 0)
         return found;
     ret_job->state = HV_JOB_RUNNING;
@@ -114,7 +133,7 @@ job_state(const struct lv_call *call, const char *target,
     if (ret_job->is_active_commit &&
         ask_active(call, target, ret_job, ret_mirror, err) < 0)
         return -1;
-    if (*ret_mirror != DOMAIN_XML_MIRROR_RUNNING)
+    if (ret_job->is_active_commit && is_ready(ret_job, *ret_mirror))
         ret_job->state = HV_JOB_READY;
     return 0;
 }
