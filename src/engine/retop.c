@@ -390,7 +390,11 @@ retop_commit(struct engine *engine, struct retop *retop, struct error *err)
     return -1;
 }
 
-/* Unlink one new file, unless somebody really uses it. */
+/*
+ * Unlink one new file, unless somebody really uses it.  A libvirtd that died
+ * before the switch leaves the file open in QEMU, as part of no disk, until the
+ * machine ends: then it is unlinked later.  1 when it is to be, 0, -1.
+ */
 static int
 drop_file(struct engine *engine, const struct retop *retop,
           const struct retop_disk *disk, struct error *err)
@@ -399,13 +403,30 @@ drop_file(struct engine *engine, const struct retop *retop,
 
     if (!fd_exists(disk->path))
         return fd_unlink(disk->path, err); /* perhaps not durably gone */
-    used = views_is_used(engine, retop->vm_uuid, NULL, disk->path, err);
+    used = views_is_named(engine, retop->vm_uuid, NULL, disk->path, err);
     if (used < 0)
         return -1;
     if (used > 0)
         return error_set(err, ERROR_CONFLICT,
                          "'%s' is in use, it cannot be given up", disk->path);
-    return fd_unlink(disk->path, err);
+    used = views_is_used(engine, retop->vm_uuid, NULL, disk->path, err);
+    return used != 0 ? used : fd_unlink(disk->path, err);
+}
+
+/* In the transaction that ends the operation. */
+static int
+unlink_later(struct state_tx *tx, const struct retop *retop,
+             const struct retop_disk *disk, struct error *err)
+{
+    json_auto_t *payload = json_pack("{s:s}", "path", disk->path);
+    int64_t operation;
+
+    if (operation_insert(tx, OPERATION_UNLINK, retop->vm_uuid, OPERATION_FINISH,
+                         payload, &operation, err) < 0)
+        return -1;
+    log_warning("unlink-postponed", "vm=%s path='%s'", retop->vm_uuid,
+                disk->path);
+    return 0;
 }
 
 int
@@ -413,16 +434,23 @@ retop_undo(struct engine *engine, const struct retop *retop,
            const struct error *why, struct error *err)
 {
     AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_FREE int *is_left = xcalloc(retop->count + 1, sizeof(*is_left));
 
     if (retop_guest_undo(engine, retop, err) < 0)
         return -1;
     for (size_t i = 0; i < retop->count; i++) {
-        if (drop_file(engine, retop, &retop->disks[i], err) < 0)
+        is_left[i] = drop_file(engine, retop, &retop->disks[i], err);
+        if (is_left[i] < 0)
             return -1;
     }
     tx = state_begin_write(engine->state, err);
     if (tx == NULL)
         return -1;
+    for (size_t i = 0; i < retop->count; i++) {
+        if (is_left[i] > 0 &&
+            unlink_later(tx, retop, &retop->disks[i], err) < 0)
+            return -1;
+    }
     if (fault_here("retop.undo"))
         return error_set_errno(err, errno, "undo on '%s'", retop->vm_name);
     if (retop_owner_of(retop->purpose)->undo(engine, tx, retop, why, err) < 0 ||

@@ -211,23 +211,31 @@ shows(const struct hv_look *look, const char *path)
 }
 
 int
-views_is_used(struct engine *engine, const char *vm_uuid,
-              const struct hv_look *look, const char *path, struct error *err)
+views_is_named(struct engine *engine, const char *vm_uuid,
+               const struct hv_look *look, const char *path, struct error *err)
 {
     AUTO_HV_LOOK struct hv_look own = {.machine = NULL};
-    struct error ignored = ERROR_INIT;
-    int used;
 
     if (look == NULL || !is_whole(look)) {
         look = &own;
         if (hv_look(engine->hv, vm_uuid, NULL, 0, &own, err) < 0) {
             if (err->code != ERROR_NOT_FOUND)
                 return -1;
-            error_clear(err); /* undefined: only the lock can tell */
+            error_clear(err); /* undefined */
         }
     }
-    if (look->machine != NULL && shows(look, path))
-        return 1;
+    return look->machine != NULL && shows(look, path);
+}
+
+int
+views_is_used(struct engine *engine, const char *vm_uuid,
+              const struct hv_look *look, const char *path, struct error *err)
+{
+    struct error ignored = ERROR_INIT;
+    int used = views_is_named(engine, vm_uuid, look, path, err);
+
+    if (used != 0)
+        return used;
     used = imagelock_probe(path, IMAGELOCK_WRITE, &ignored);
     if (used < 0 && ignored.code != ERROR_NOT_FOUND) {
         *err = ignored;

@@ -35,6 +35,12 @@ int views_check(struct engine *engine, struct tree *tree,
                 struct hv_look *ret_look, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
+/* Whether QEMU's own view, or either XML, of the machine names this file: 1, 0,
+ * or -1 when it cannot be told now (*err is set).  `look` as below. */
+int views_is_named(struct engine *engine, const char *vm_uuid,
+                   const struct hv_look *look, const char *path,
+                   struct error *err) MUST_CHECK NONNULL(1, 2, 4, 5);
+
 /**
  * views_is_used(engine, vm_uuid, look, path, err):
  * Whether QEMU's own view, or either XML, of the machine names this file, or
