@@ -21,6 +21,10 @@
 #              VARVE_LAB_POOL   size of a file system of its own, in memory,
 #                               for primary storage ("256M"); needs an IO mode
 #                               other than none
+#              VARVE_LAB_DISK   size of a disk of its own for all of the lab
+#                               ("1G"), for host_power_cut
+#              LAB_STEPS        a folder: libvirtd dies where it is told to
+#                               (lab/die-at.c)
 #
 # LAB_OWNER may be set to a process other than this shell: the lab lives as
 # long as that one.
@@ -82,10 +86,25 @@ lab_requires() {
     done
 }
 
+# lab_disk_make: all of the lab lies on a file system on a disk of its own.
+# Nothing is written to the disk because of the time alone (commit=), only
+# because somebody wants it there.
+lab_disk_make() {
+    truncate -s "$VARVE_LAB_DISK" "$LAB.disk" &&
+        mkfs.ext4 -q -F "$LAB.disk" &&
+        mount -o loop,commit=3600 "$LAB.disk" "$LAB"
+}
+
+lab_start_libvirtd() {
+    "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" "$LAB_OWNER"
+}
+
 # lab_up: an empty host is there: libvirtd runs, no machine.
 lab_up() {
     lab_requires
     LAB=$(mktemp -d "${VARVE_LAB_ROOT:-/var/tmp}/varve-lab.XXXXXX")
+    [ -z "${VARVE_LAB_DISK:-}" ] || lab_disk_make ||
+        bail_out "no disk for the lab"
     trap lab_down EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -99,9 +118,7 @@ lab_up() {
     LAB_HOOKS=$LAB/libvirt/etc/hooks
     varved_paths
     varved_install_hook
-    "$lab_here/start-libvirtd" "$LAB/libvirt" "$VARVE_LAB_CACHE" \
-        "$LAB_OWNER" ||
-        bail_out "no libvirtd"
+    lab_start_libvirtd || bail_out "no libvirtd"
     export LIBVIRT_DEFAULT_URI
     LIBVIRT_DEFAULT_URI="qemu+unix:///system?socket=$LAB/libvirt/sock/libvirt-sock"
 }
@@ -122,6 +139,8 @@ lab_down() {
     fi
     [ "$LAB_OWNER" = $$ ] || kill "$LAB_OWNER" 2>/dev/null || :
     ! mountpoint -q "$LAB/pool" || umount -l "$LAB/pool"
+    ! mountpoint -q "$LAB" || umount -l "$LAB"
+    rm -rf "$LAB.disk" "${LAB_STEPS:-$LAB.disk}"
     if [ "${VARVE_LAB_KEEP:-0}" = 1 ]; then
         note "kept: $LAB"
     else
@@ -153,7 +172,7 @@ libvirtd_start() {
 host_power_loss() {
     local pid
 
-    libvirtd_kill9 || return 1
+    is_gone "$(libvirtd_pid)" || libvirtd_kill9 || return 1
     varved_kill9
     for pid in "$LAB"/libvirt/run/qemu/*.pid; do
         [ -e "$pid" ] || continue
@@ -162,4 +181,23 @@ host_power_loss() {
     done
     # What a reboot clears.
     rm -rf "$LAB"/libvirt/run/*
+}
+
+# host_power_cut: as host_power_loss, and of the lab's disk (VARVE_LAB_DISK)
+# that alone is left which had been written to it: a copy of the disk takes its
+# place, made when nobody writes or syncs any more and before what the file
+# system still holds in memory is written.  libvirtd runs again afterwards.
+host_power_cut() {
+    local reap
+
+    host_power_loss || return 1
+    reap=$(cat "$LAB/libvirt/reap.pid")
+    cp --sparse=always "$LAB.disk" "$LAB.cut" || return 1
+    end_process "$reap" 10
+    umount -l "$LAB" && mv "$LAB.cut" "$LAB.disk" &&
+        mount -o loop,commit=3600 "$LAB.disk" "$LAB" || return 1
+    # What a reboot clears.
+    rm -rf "$LAB"/libvirt/run/* "$LAB"/varve/run/*
+    mkdir -p "$LAB"/{log,tmp}
+    lab_start_libvirtd
 }
