@@ -19,6 +19,8 @@ export VARVE_BUILD VARVE_LAB_CACHE
 
 ROUNDS=7
 RECORD=0
+# shellcheck disable=SC2034
+API_WAIT=900 # seconds that tidied waits: QEMU looks at all of a large disk
 WINDOW=2500 # ms that the writer in the guest writes around an operation
 while [ $# -gt 0 ]; do
     case $1 in
@@ -198,6 +200,8 @@ record() {
         echo "with $(nproc) CPUs, disks of 192 MiB, 8 MiB written between create and delete."
         echo "\`virsh\` is an external snapshot and \`blockcommit\`, \`internal\` libvirt's own"
         echo "(with memory). varve's times have its waiting for the job in them."
+        echo "Load before $BEFORE, after $(cut -d' ' -f1 /proc/loadavg): above $(nproc) others" \
+            "had a part of the machine."
         echo
         echo "A running guest's layer below the active one is merged by QEMU's commit"
         echo "job, which looks at all of the disk in steps of 512 KiB: that grows with the"
@@ -207,6 +211,7 @@ record() {
     } >docs/performance-snapshots.md
 }
 
+BEFORE=$(cut -d' ' -f1 /proc/loadavg)
 lab_up
 lab_vm vm 1 192M && vm_start vm || bail_out "no guest"
 varved_start && until_true 10 vm_is_listed vm || bail_out "no varved"
