@@ -62,7 +62,7 @@ fill_row(struct state_tx *tx, const struct repo_volume *volume,
     state_set_text(&row->name, name);
     state_set_text(&row->type, "DATADISK");
     state_set_text(&row->format, "qcow2");
-    state_set_text(&row->state, "Allocated");
+    state_set_text(&row->state, "Creating"); /* nobody else may use it */
     return 0;
 }
 
@@ -145,6 +145,14 @@ restored_volumes_make(struct job *job, struct restored_volumes *volumes,
 
 /* -- undoing --------------------------------------------------------------- */
 
+/* Somebody has it, or has removed it: it is not ours to remove any more. */
+static bool
+is_ours(const struct state_volume *row)
+{
+    return row->removed == 0 && row->vm_id == 0 && row->state != NULL &&
+           strcmp(row->state, "Creating") == 0;
+}
+
 int
 restored_volumes_settle(struct engine *engine,
                         const struct volume_change *change, struct error *err)
@@ -155,6 +163,8 @@ restored_volumes_settle(struct engine *engine,
 
     if (volume_get(engine, change->volume_id, &row, err) < 0)
         return -1;
+    if (!is_ours(&row))
+        return operation_end(engine->state, change->operation, err);
     /* A file that is not on record may be half made. */
     if (row.layer_id == 0 && change->new_file != NULL &&
         fd_unlink(change->new_file, err) < 0)
@@ -190,6 +200,21 @@ restored_volumes_drop(struct engine *engine,
 
 /* From here on it is a volume like any other. */
 static int
+release(struct engine *engine, const struct volume_change *change,
+        struct state_volume *ret_row, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(engine->state, err);
+
+    if (tx == NULL || state_volume_get(tx, change->volume_id, ret_row, err) < 0)
+        return -1;
+    state_set_text(&ret_row->state, "Ready");
+    if (state_volume_update(tx, ret_row, err) < 0 ||
+        state_operation_delete(tx, change->operation, err) < 0)
+        return -1;
+    return state_commit(tx, err);
+}
+
+static int
 attach_one(struct job *job, const struct restored_volume *item,
            struct error *err)
 {
@@ -197,8 +222,7 @@ attach_one(struct job *job, const struct restored_volume *item,
     AUTO_STATE(volume) row = {0};
     int64_t device = item->volume->device_id;
 
-    if (volume_get(engine, item->change.volume_id, &row, err) < 0 ||
-        operation_end(engine->state, item->change.operation, err) < 0)
+    if (release(engine, &item->change, &row, err) < 0)
         return -1;
     if (volume_attach_to(job, item->change.volume_id, &device,
                          item->volume->target, err) < 0)

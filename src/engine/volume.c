@@ -48,6 +48,9 @@ volume_begin(struct engine *engine, struct volume_change *change,
         if (row.vm_id != 0)
             return error_set(err, ERROR_CONFLICT,
                              "volume '%s' is attached already", row.name);
+        if (row.removed != 0)
+            return error_set(err, ERROR_CONFLICT, "volume '%s' was deleted",
+                             row.name);
         row.vm_id = change->vm_id;
         row.device_id = change->device_id;
         state_set_text(&row.target, change->target);
