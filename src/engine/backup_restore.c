@@ -167,6 +167,21 @@ give_up(struct engine *engine, const struct retop *retop,
         log_warning("restore-not-tidied", "error='%s'", ignored.message);
 }
 
+/* The machine is held: what a guest wrote meanwhile would be lost. */
+static int
+write_files(struct writing *writing, struct error *err)
+{
+    struct engine *engine = writing->job->engine;
+    const struct retop *retop = writing->retop;
+
+    if (fault_here("restore.before-hold"))
+        return error_set_errno(err, errno, "restore '%s'", retop->vm_name);
+    if (retop_hold(engine, retop, err) < 0 ||
+        pace_run(engine, write_volumes, writing, err) < 0)
+        return -1;
+    return write_nvram(retop, writing->point, err);
+}
+
 static int
 write_and_switch(struct writing *writing, struct retop *retop,
                  struct error *err)
@@ -175,8 +190,7 @@ write_and_switch(struct writing *writing, struct retop *retop,
     struct error why;
 
     job_step(writing->job, "writing volumes");
-    if (pace_run(engine, write_volumes, writing, err) < 0 ||
-        write_nvram(retop, writing->point, err) < 0) {
+    if (write_files(writing, err) < 0) {
         why = *err;
         if (retop_undo(engine, retop, &why, err) == 0)
             *err = why;

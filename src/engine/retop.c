@@ -348,13 +348,33 @@ retop_finish(struct engine *engine, struct retop *retop, struct error *err)
 }
 
 int
+retop_hold(struct engine *engine, const struct retop *retop, struct error *err)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+
+    if (hold_set(engine->hold_dir, retop->vm_uuid,
+                 "varve is switching its disks to new files", err) < 0)
+        return -1;
+    if (retop->is_live || retop->guest.must_end)
+        return 0;
+    /* Whoever came before the hold runs on the old files. */
+    if (hv_get(engine->hv, retop->vm_uuid, &machine, err) < 0)
+        return -1;
+    if (machine->state == HV_STOPPED)
+        return 0;
+    return error_set(err, ERROR_CONFLICT,
+                     "machine '%s' was started meanwhile (it is %s), and its "
+                     "disks stay as they were; try again",
+                     retop->vm_name, hv_state_name(machine->state));
+}
+
+int
 retop_commit(struct engine *engine, struct retop *retop, struct error *err)
 {
     struct error why;
     int happened;
 
-    if (hold_set(engine->hold_dir, retop->vm_uuid,
-                 "varve is switching its disks to new files", err) < 0 ||
+    if (retop_hold(engine, retop, err) < 0 ||
         operation_set_phase(engine->state, retop->operation, OPERATION_COMMIT,
                             err) < 0 ||
         fault_here("retop.before-switch") ||

@@ -114,6 +114,19 @@ int retop_add_overlays(struct retop *retop, struct tree *tree,
 int retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3);
 
+/**
+ * retop_hold(engine, retop, err):
+ * Nobody starts the machine from here on; one whose disks are switched while
+ * it is stopped still is.  retop_commit() does so by itself; an operation that
+ * takes long before that does it earlier.
+ *
+ * Durability: the hold survives a power cut; retop_undo() and the end of
+ *             retop_commit() clear it.
+ * Returns:    0, or -1 with *err set: ERROR_CONFLICT when it was started.
+ */
+int retop_hold(struct engine *engine, const struct retop *retop,
+               struct error *err) MUST_CHECK NONNULL(1, 2, 3);
+
 /* Make the new files of all disks (snapshot, freeze, revert): overlays, or
  * clones. */
 int retop_make_overlays(struct engine *engine, const struct retop *retop,

@@ -7,8 +7,11 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
+#include "hv/fake/hv_fake.h"
 
 #include <dirent.h>
+#include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,6 +221,114 @@ a_death_anywhere_leaves_nothing(void)
     }
 }
 
+static int
+take_snapshot(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    return rig_snapshot(rig, false, uuid, &err);
+}
+
+static int
+restore_backup(void)
+{
+    return rig_restore(rig, backup, &err);
+}
+
+/* The guest is started by somebody whom no hook keeps from it. */
+static void
+start_behind_our_back(void)
+{
+    AUTO_FREE char *machines = xasprintf("%s/work/machines", rig->directory);
+    struct hv *hv = hv_fake_open(machines, &err);
+
+    CHECK(hv != NULL);
+    CHECK_OK(hv_start(hv, RIG_VM, &err), &err);
+    hv_free(hv);
+}
+
+/* Stopped when it was looked at, started before its definition is changed. */
+static void
+a_machine_that_was_started_meanwhile_keeps_its_disks(void)
+{
+    static const struct {
+        int (*function)(void);
+        const char *place;
+    } operations[] = {
+        {restore_backup, "restore.before-hold"},
+        {take_snapshot, "retop.overlay"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        int status = 0;
+        pid_t child;
+
+        begin();
+        rig_close(rig);
+        (void)fflush(stdout);
+        child = fork();
+        if (child == 0) {
+            if (rig_open(rig, &err) < 0)
+                _exit(3);
+            fault_arm(operations[i].place, 1, FAULT_STOP);
+            if (operations[i].function() == 0)
+                _exit(4);
+            _exit(err.code == ERROR_CONFLICT ? 0 : 5);
+        }
+        CHECK(waitpid(child, &status, WUNTRACED) == child &&
+              WIFSTOPPED(status));
+        start_behind_our_back();
+        CHECK(kill(child, SIGCONT) == 0);
+        CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+              WEXITSTATUS(status) == 0);
+        CHECK_OK(rig_open(rig, &err), &err);
+        CHECK(rig_is_running(rig));
+        rig_power(rig, false);
+        CHECK_OK(rig_check(rig, true, &err), &err);
+        rig_free(rig);
+    }
+}
+
+/* Half made, it can be neither attached nor deleted. */
+static void
+a_volume_in_the_making_is_nobody_elses(void)
+{
+    AUTO_STATE(volume) row = {0};
+    char uuid[UUID_TEXT_SIZE];
+    int status = 0;
+    pid_t child;
+
+    begin();
+    rig_close(rig);
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        if (rig_open(rig, &err) < 0)
+            _exit(3);
+        fault_arm("restore.new-volume-filled", 1, FAULT_KILL);
+        (void)!rig_restore(rig, backup, &err);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    CHECK_OK(rig_open(rig, &err), &err);
+    {
+        AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+        const struct state_where where[] = {STATE_TEXT("state", "Creating"),
+                                            STATE_LIVING};
+
+        CHECK(tx != NULL && state_volume_find(tx, where, 2, &row, &err) == 1);
+        memcpy(uuid, row.uuid, sizeof(uuid) - 1);
+        uuid[sizeof(uuid) - 1] = '\0';
+    }
+    CHECK(rig_attach(rig, uuid, &err) == -1 && err.code == ERROR_BUSY);
+    CHECK(rig_delete_volume(rig, uuid, &err) == -1 && err.code == ERROR_BUSY);
+    error_clear(&err);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    CHECK(living_volumes() == 2);
+    CHECK_OK(rig_restore(rig, backup, &err), &err);
+    finish();
+}
+
 int
 main(void)
 {
@@ -226,5 +337,7 @@ main(void)
     RUN(without_its_root_disk_it_is_refused);
     RUN(a_failure_anywhere_leaves_nothing);
     RUN(a_death_anywhere_leaves_nothing);
+    RUN(a_machine_that_was_started_meanwhile_keeps_its_disks);
+    RUN(a_volume_in_the_making_is_nobody_elses);
     return check_done();
 }
