@@ -289,44 +289,67 @@ a_machine_that_was_started_meanwhile_keeps_its_disks(void)
     }
 }
 
-/* Half made, it can be neither attached nor deleted. */
+/* The volume that is being made, as another process sees it; it takes it over
+ * when it is to. */
 static void
-a_volume_in_the_making_is_nobody_elses(void)
+look_at_new_volume(bool take, char ret_uuid[UUID_TEXT_SIZE])
 {
+    AUTO_FREE char *database = xasprintf("%s/work/varve.db", rig->directory);
+    const struct state_where where[] = {STATE_TEXT("state", "Creating"),
+                                        STATE_LIVING};
+    struct state *state = state_open(database, &err);
     AUTO_STATE(volume) row = {0};
-    char uuid[UUID_TEXT_SIZE];
-    int status = 0;
-    pid_t child;
 
-    begin();
-    rig_close(rig);
-    (void)fflush(stdout);
-    child = fork();
-    if (child == 0) {
-        if (rig_open(rig, &err) < 0)
-            _exit(3);
-        fault_arm("restore.new-volume-filled", 1, FAULT_KILL);
-        (void)!rig_restore(rig, backup, &err);
-        _exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
-    CHECK_OK(rig_open(rig, &err), &err);
+    CHECK(state != NULL);
     {
-        AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
-        const struct state_where where[] = {STATE_TEXT("state", "Creating"),
-                                            STATE_LIVING};
+        AUTO_STATE_TX struct state_tx *tx = state_begin_write(state, &err);
 
         CHECK(tx != NULL && state_volume_find(tx, where, 2, &row, &err) == 1);
-        memcpy(uuid, row.uuid, sizeof(uuid) - 1);
-        uuid[sizeof(uuid) - 1] = '\0';
+        (void)snprintf(ret_uuid, UUID_TEXT_SIZE, "%s", row.uuid);
+        if (take) {
+            state_set_text(&row.state, "Ready");
+            CHECK_OK(state_volume_update(tx, &row, &err), &err);
+        }
+        CHECK_OK(state_commit(tx, &err), &err);
     }
-    CHECK(rig_attach(rig, uuid, &err) == -1 && err.code == ERROR_BUSY);
-    CHECK(rig_delete_volume(rig, uuid, &err) == -1 && err.code == ERROR_BUSY);
-    error_clear(&err);
-    CHECK_OK(rig_settle(rig, &err), &err);
-    CHECK(living_volumes() == 2);
-    CHECK_OK(rig_restore(rig, backup, &err), &err);
-    finish();
+    state_close(state);
+}
+
+/* Until it is attached it is Creating, which no request accepts, and settling
+ * removes nothing else. */
+static void
+only_a_volume_in_the_making_is_removed(void)
+{
+    for (int taken = 0; taken < 2; taken++) {
+        AUTO_STATE(volume) row = {0};
+        char uuid[UUID_TEXT_SIZE] = "";
+        int status = 0;
+        pid_t child;
+
+        begin();
+        rig_close(rig);
+        (void)fflush(stdout);
+        child = fork();
+        if (child == 0) {
+            if (rig_open(rig, &err) < 0)
+                _exit(3);
+            fault_arm("fake.define_disks.before", 1, FAULT_STOP);
+            (void)!rig_restore(rig, backup, &err);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, WUNTRACED) == child &&
+              WIFSTOPPED(status));
+        look_at_new_volume(taken != 0, uuid);
+        CHECK(kill(child, SIGKILL) == 0);
+        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+        CHECK_OK(rig_open(rig, &err), &err);
+        volume_row(uuid, &row);
+        CHECK((row.id != 0) == (taken != 0));
+        if (taken)
+            CHECK_OK(rig_delete_volume(rig, uuid, &err), &err);
+        CHECK_OK(rig_restore(rig, backup, &err), &err);
+        finish();
+    }
 }
 
 int
@@ -338,6 +361,6 @@ main(void)
     RUN(a_failure_anywhere_leaves_nothing);
     RUN(a_death_anywhere_leaves_nothing);
     RUN(a_machine_that_was_started_meanwhile_keeps_its_disks);
-    RUN(a_volume_in_the_making_is_nobody_elses);
+    RUN(only_a_volume_in_the_making_is_removed);
     return check_done();
 }
