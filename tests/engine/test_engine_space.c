@@ -24,9 +24,10 @@
 /* Enough for a thread to begin on a busy host. */
 #define PATIENCE_MS 1000
 
-static unsigned percent = 50;
-static uint64_t unit = (uint64_t)1 << 30; /* one percent, in bytes */
-static bool is_away;
+/* Threads that look read these. */
+static _Atomic unsigned percent = 50;
+static _Atomic uint64_t unit = (uint64_t)1 << 30; /* one percent, in bytes */
+static _Atomic bool is_away;
 
 /* Whoever asks for a path with that text in it waits until it is cleared. */
 static struct lock lock = LOCK_INIT;

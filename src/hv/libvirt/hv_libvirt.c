@@ -4,7 +4,11 @@
 #include "base/memory.h"
 #include "hv/libvirt/libvirt_internal.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+
+/* What was left behind is still within reach: nobody takes it for lost. */
+static _Atomic(struct lv *) left_behind;
 
 static void
 op_free(struct hv *hv)
@@ -14,8 +18,10 @@ op_free(struct hv *hv)
     lv_keeper_stop(lv);
     /* A callback that libvirt has not let go of would write to freed memory:
      * rather leave a few bytes behind. */
-    if (lv->registered > 0)
+    if (lv->registered > 0) {
+        lv->left_before = atomic_exchange(&left_behind, lv);
         return;
+    }
     lv_watches_free(lv);
     lock_release(&lv->handler_lock);
     signal_release(&lv->changed);

@@ -49,7 +49,8 @@ struct lv {
     virConnectPtr events;           /* owned by the keeper; NULL: none */
     bool lost;                      /* `events` has ended */
     bool stop;
-    unsigned registered; /* callbacks that hold a pointer to us */
+    unsigned registered;    /* callbacks that hold a pointer to us */
+    struct lv *left_before; /* of those that could not be freed */
     /* Of `events`; the keeper's own, not under lock. */
     struct VEC(int) registrations;
     struct map *watches; /* "uuid/target" -> owned struct lv_watch */
