@@ -20,6 +20,7 @@
 #include "engine/thaw_guard.h"
 #include "engine/views.h"
 #include "engine/volume.h"
+#include "image/imagelock.h"
 #include "image/qcow2.h"
 
 #include <errno.h>
@@ -347,6 +348,27 @@ retop_finish(struct engine *engine, struct retop *retop, struct error *err)
     return hold_clear(engine->hold_dir, retop->vm_uuid, err);
 }
 
+/* A QEMU that the hypervisor has lost sight of goes on writing. */
+static int
+check_is_written_by_none(const struct retop *retop, struct error *err)
+{
+    for (size_t i = 0; i < retop->count; i++) {
+        const char *path = retop->disks[i].old_path;
+        int written = imagelock_probe(path, IMAGELOCK_READ, err);
+
+        if (written > 0)
+            return error_set(err, ERROR_BUSY,
+                             "machine '%s' is stopped, and another program "
+                             "writes its disk '%s' ('%s'): perhaps a QEMU that "
+                             "libvirt has lost; end that first",
+                             retop->vm_name, retop->disks[i].target, path);
+        if (written < 0 && err->code != ERROR_NOT_FOUND)
+            return error_prefix(err, "disk '%s'", retop->disks[i].target);
+        error_clear(err);
+    }
+    return 0;
+}
+
 int
 retop_hold(struct engine *engine, const struct retop *retop, struct error *err)
 {
@@ -361,7 +383,7 @@ retop_hold(struct engine *engine, const struct retop *retop, struct error *err)
     if (hv_get(engine->hv, retop->vm_uuid, &machine, err) < 0)
         return -1;
     if (machine->state == HV_STOPPED)
-        return 0;
+        return check_is_written_by_none(retop, err);
     return error_set(err, ERROR_CONFLICT,
                      "machine '%s' was started meanwhile (it is %s), and its "
                      "disks stay as they were; try again",

@@ -122,7 +122,8 @@ int retop_prepare(struct engine *engine, struct retop *retop, struct error *err)
  *
  * Durability: the hold survives a power cut; retop_undo() and the end of
  *             retop_commit() clear it.
- * Returns:    0, or -1 with *err set: ERROR_CONFLICT when it was started.
+ * Returns:    0, or -1 with *err set: ERROR_CONFLICT when it was started,
+ *             ERROR_BUSY when it is stopped and its disks are written to.
  */
 int retop_hold(struct engine *engine, const struct retop *retop,
                struct error *err) MUST_CHECK NONNULL(1, 2, 3);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Restoring a backup with a volume that its machine does not have any more.
+ * Restoring a backup with a volume that its machine does not have any more, or
+ * to a machine that is not as stopped as it looked.
  */
 #include "check.h"
 #include "engine_rig.h"
@@ -8,8 +9,10 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "hv/fake/hv_fake.h"
+#include "image/imagelock.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -289,6 +292,31 @@ a_machine_that_was_started_meanwhile_keeps_its_disks(void)
     }
 }
 
+/* To the hypervisor the machine is stopped; a QEMU that it has lost is not. */
+static void
+a_disk_that_somebody_writes_keeps_its_file(void)
+{
+    int (*const operations[])(void) = {take_snapshot, restore_backup};
+
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
+        int writer;
+
+        begin();
+        CHECK_OK(hv_fake_view(rig->hv, RIG_VM, "vda", &view, &err), &err);
+        writer = open(view.inactive_top, O_RDWR | O_CLOEXEC);
+        CHECK_OK(imagelock_take(writer, IMAGELOCK_WRITE, "vda", &err), &err);
+        CHECK(operations[i]() == -1 && err.code == ERROR_BUSY);
+        CHECK(strstr(err.message, "another program writes its disk 'vda'") !=
+              NULL);
+        error_clear(&err);
+        CHECK(close(writer) == 0);
+        CHECK_OK(rig_check(rig, true, &err), &err);
+        CHECK_OK(operations[i](), &err);
+        rig_free(rig);
+    }
+}
+
 /* The volume that is being made, as another process sees it; it takes it over
  * when it is to. */
 static void
@@ -361,6 +389,7 @@ main(void)
     RUN(a_failure_anywhere_leaves_nothing);
     RUN(a_death_anywhere_leaves_nothing);
     RUN(a_machine_that_was_started_meanwhile_keeps_its_disks);
+    RUN(a_disk_that_somebody_writes_keeps_its_file);
     RUN(only_a_volume_in_the_making_is_removed);
     return check_done();
 }
