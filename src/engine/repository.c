@@ -71,7 +71,8 @@ repository_tick(struct engine *engine)
 
 /* -- whose ----------------------------------------------------------------- */
 
-/* In which queue the owner's points are worked at. */
+/* In which queue the owner's points are worked at: 1; 0 when it is none of
+ * ours, and another installation on the same repository may be at work. */
 static int
 find_queue(struct state_tx *tx, const char *owner, char ret[UUID_TEXT_SIZE],
            struct error *err)
@@ -81,11 +82,15 @@ find_queue(struct state_tx *tx, const char *owner, char ret[UUID_TEXT_SIZE],
     const struct state_where where[] = {STATE_TEXT("uuid", owner)};
     int found = state_volume_find(tx, where, 1, &volume, err);
 
-    if (found < 0 || (found > 0 && volume.vm_id != 0 &&
-                      state_vm_get(tx, volume.vm_id, &vm, err) < 0))
+    if (found == 0)
+        found = state_vm_find(tx, where, 1, &vm, err);
+    else if (found > 0 && volume.vm_id != 0 &&
+             state_vm_get(tx, volume.vm_id, &vm, err) < 0)
         return -1;
+    if (found <= 0)
+        return found;
     (void)snprintf(ret, UUID_TEXT_SIZE, "%s", vm.id != 0 ? vm.uuid : owner);
-    return 0;
+    return 1;
 }
 
 static int
@@ -102,9 +107,10 @@ find_owners(struct job *job, struct error *err)
         return -1;
     for (size_t i = 0; i < owners.count; i++) {
         char queue[UUID_TEXT_SIZE];
+        int found = find_queue(tx, owners.items[i], queue, err);
 
-        if (find_queue(tx, owners.items[i], queue, err) < 0 ||
-            queue_one(tx, queue, owners.items[i], err) < 0)
+        if (found < 0 ||
+            (found > 0 && queue_one(tx, queue, owners.items[i], err) < 0))
             return -1;
     }
     if (state_commit(tx, err) < 0)

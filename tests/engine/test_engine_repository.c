@@ -147,10 +147,35 @@ what_a_job_works_at_is_left_alone(void)
     rig_free(rig);
 }
 
+/* Another installation may be in the middle of it. */
+static void
+what_is_of_an_unknown_machine_is_left_alone(void)
+{
+    AUTO_FREE char *marker = NULL;
+    AUTO_FREE char *folder = NULL;
+    char uuid[UUID_TEXT_SIZE];
+    struct uuid machine;
+    struct uuid point;
+
+    error_clear(&err);
+    rig = rig_new(1, 3, false);
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    uuid_new(&machine);
+    uuid_new(&point);
+    folder = point_file(machine.text, "", "");
+    marker = point_file(machine.text, point.text, ".stage");
+    CHECK_OK(fd_make_directories(folder, 0700, &err), &err);
+    put(marker, "{}");
+    settle_repository();
+    CHECK(fd_exists(marker));
+    rig_free(rig);
+}
+
 int
 main(void)
 {
     RUN(a_stage_that_met_an_unreadable_manifest_goes_later);
     RUN(what_a_job_works_at_is_left_alone);
+    RUN(what_is_of_an_unknown_machine_is_left_alone);
     return check_done();
 }
