@@ -106,9 +106,9 @@ thaw_again_try(struct engine *engine, const char *vm_uuid, struct error *err)
 {
     if (hv_thaw(engine->hv, vm_uuid, err) == 0)
         return 0;
-    /* It is gone, does not run, or nobody in it could have frozen it. */
-    if (err->code != ERROR_NOT_FOUND && err->code != ERROR_CONFLICT &&
-        err->code != ERROR_UNSUPPORTED)
+    /* It is gone, or nobody in it could have frozen it.  One that is paused
+     * cannot be asked, and may be frozen. */
+    if (err->code != ERROR_NOT_FOUND && err->code != ERROR_UNSUPPORTED)
         return -1;
     error_clear(err);
     return 0;
@@ -187,15 +187,18 @@ look(struct thaw_again *again)
 static bool
 wait_for_turn(struct thaw_again *again)
 {
-    int64_t next_ms;
+    int64_t begun_ms;
     bool go_on;
 
     lock_take(&again->lock);
     while (!again->stopping && !again->owed)
         signal_wait(&again->changed, &again->lock);
-    next_ms = clock_monotonic_ms() + again->pause_ms;
-    while (!again->stopping && clock_monotonic_ms() < next_ms)
-        (void)signal_wait_until(&again->changed, &again->lock, next_ms);
+    begun_ms = clock_monotonic_ms();
+    /* What is newly owed makes the pause a short one. */
+    while (!again->stopping &&
+           clock_monotonic_ms() < begun_ms + again->pause_ms)
+        (void)signal_wait_until(&again->changed, &again->lock,
+                                begun_ms + again->pause_ms);
     again->owed = false;
     again->pause_ms = MIN(2 * again->pause_ms, MOST_MS);
     go_on = !again->stopping;

@@ -96,6 +96,23 @@ a_silent_guest_is_asked_until_it_is_thawed(void)
     finish();
 }
 
+/* It cannot be asked, and is frozen when it goes on. */
+static void
+a_paused_guest_is_asked_until_it_is_thawed(void)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    begin(true, 1);
+    for (unsigned i = 1; i <= 4; i++)
+        hv_fake_script(rig->hv, "thaw", i, HV_FAKE_PAUSED);
+    CHECK(rig_snapshot(rig, false, uuid, &err) == -1);
+    CHECK(is_frozen());
+    CHECK(owed() == 1);
+    until_nothing_is_owed();
+    CHECK(!is_frozen());
+    finish();
+}
+
 static void
 what_is_owed_outlives_the_daemon(void)
 {
@@ -178,6 +195,7 @@ int
 main(void)
 {
     RUN(a_silent_guest_is_asked_until_it_is_thawed);
+    RUN(a_paused_guest_is_asked_until_it_is_thawed);
     RUN(what_is_owed_outlives_the_daemon);
     RUN(a_switch_that_failed_owes_it_too);
     RUN(other_work_goes_on);

@@ -146,6 +146,8 @@ fake_enter(struct hv *hv, const char *name, struct fake_call *call,
         return error_set(err, ERROR_IO, "%s: failed as scripted", name);
     if (call->behaviour == HV_FAKE_TIMEOUT)
         return error_set(err, ERROR_TIMEOUT, "%s: timed out as scripted", name);
+    if (call->behaviour == HV_FAKE_PAUSED)
+        return error_set(err, ERROR_CONFLICT, "%s: it is paused", name);
     if (call->behaviour == HV_FAKE_LOST_BEFORE || point(name, "before"))
         return error_set(err, ERROR_UNAVAILABLE, "%s: request lost", name);
     return 0;
