@@ -250,21 +250,63 @@ slow_for_pivot(struct wait *wait, bool again, struct error *err)
                             MAX(limit, MERGE_PACE_SLOWEST), wait->slow, err);
 }
 
+/* A pivot that came after it had been waited for in vain: no job is left, and
+ * what QEMU has is looked at next. */
+static bool
+has_pivoted(const struct wait *wait, struct error *err)
+{
+    struct error ignored = ERROR_INIT;
+    struct hv_job now;
+
+    if (err->code != ERROR_CONFLICT ||
+        hv_job_query(wait->engine->hv, wait->merge->vm_uuid,
+                     wait->merge->target, &now, &ignored) < 0 ||
+        now.state != HV_JOB_NONE)
+        return false;
+    error_clear(err);
+    return true;
+}
+
+/* The guest has been slow for as long as it may be. */
+static void
+end_slowness(struct wait *wait)
+{
+    struct error logged = ERROR_INIT; /* the journal has it */
+
+    if (wait->slow->operation == 0 ||
+        clock_monotonic_ms() < wait->slow->until_ms)
+        return;
+    (void)!merge_slow_end(wait->engine, wait->merge, wait->slow, &logged);
+    wait->slow->budget_s = 0;
+}
+
+static bool
+is_over(const struct wait *wait)
+{
+    return (wait->deadline_ms != 0 &&
+            clock_monotonic_ms() >= wait->deadline_ms) ||
+           (wait->job != NULL && job_is_cancelled(wait->job));
+}
+
 int
 merge_pivot(struct engine *engine, struct job *job, const struct merge *merge,
             struct merge_slow *slow, struct error *err)
 {
     struct wait wait = {
         .engine = engine, .job = job, .merge = merge, .slow = slow};
-    int64_t deadline_ms =
-        clock_monotonic_ms() + slow->patience_ms + slow->budget_s * 1000;
     bool again = false;
 
+    if (slow->patience_ms > 0)
+        wait.deadline_ms =
+            clock_monotonic_ms() + slow->patience_ms + slow->budget_s * 1000;
     merge_pace_init(&wait.pace, 1);
     while (hv_pivot(engine->hv, merge->vm_uuid, merge->target, err) < 0) {
+        if (again && has_pivoted(&wait, err))
+            return 0;
         if (err->code != ERROR_TIMEOUT)
             return -1;
-        if (clock_monotonic_ms() >= deadline_ms)
+        end_slowness(&wait);
+        if (is_over(&wait))
             return error_set(err, ERROR_TIMEOUT,
                              "machine '%s' disk '%s': QEMU has copied all and "
                              "does not come to its pivot, since the guest "
