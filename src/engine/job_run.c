@@ -117,6 +117,8 @@ write_end(struct job *job, int status, const struct error *why,
     json_decref(result);
     if (tx == NULL || state_job_get(tx, job->row.id, &row, err) < 0)
         return -1;
+    if (row.status != 0)
+        return 0; /* it came through, and its reply did not */
     row.status = status;
     row.completed = clock_wall_ms();
     row.bytes_done = (int64_t)atomic_load(&job->progress.done);
