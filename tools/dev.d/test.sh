@@ -54,7 +54,7 @@ suites_gcc() {
             --suite golden --suite meta
     else
         run_suites gcc build "$1" 2 \
-            --no-suite live --no-suite bench
+            --no-suite live --no-suite bench --no-suite tsan-only
     fi
 }
 
@@ -62,7 +62,7 @@ suites_asan() {
     build_asan
     sanitizer_environment
     run_suites asan build-asan "$1" "$(multiplier 4)" \
-        --no-suite live --no-suite bench --no-suite meta
+        --no-suite live --no-suite bench --no-suite meta --no-suite tsan-only
 }
 
 # The thread sanitizer needs its own build; only where a test asks for it.
@@ -130,7 +130,7 @@ piece_tries() {
 
 all_gcc() {
     run_suites gcc build "$1" 50 --no-suite live --no-suite bench \
-        --no-suite fault --no-suite model
+        --no-suite fault --no-suite model --no-suite tsan-only
 }
 all_fault() { run_suites fault build "$1" 50 --suite fault; }
 all_model() { run_suites model build "$1" 50 --suite model; }

@@ -64,7 +64,7 @@ ledger_goes_on() {
 
 # points_of OPERATION...: the steps of this undisturbed operation, each as
 # "name:n", the n-th pass of that point since varved began.  The database's own
-# are left out: requests that only ask pass them too.
+# and the opening of images are left out: what only asks passes them too.
 points_of() {
     local begun from
 
@@ -78,7 +78,8 @@ points_of() {
         return 1
     fi
     awk -v begun="$begun" -v from="$from" '
-        NR <= begun || !/fault-point/ || /name=state[.]/ {next}
+        NR <= begun || !/fault-point/ {next}
+        /name=state[.]/ || /name=image[.]open( |$)/ {next}
         {sub(/.*name=/, ""); sub(/ .*/, ""); passes[$0]++}
         NR > from {print $0 ":" passes[$0]}' "$VARVED_LOG" >"$LAB/tmp/points"
 }
