@@ -112,7 +112,9 @@ list_operations(struct engine *engine, const char *vm_uuid,
                : state_operation_list(tx, STATE_QUERY(where), ret_rows, err);
 }
 
-/* The guest comes first: it is slow until then, and a merge may take hours. */
+/* The guest comes first: it is slow until then, and a merge may take hours.
+ * Limits that are not put back are no reason to stop, unless the hypervisor is
+ * away: the entry stays, and it is tried again. */
 static int
 settle_slow(struct engine *engine, const char *vm_uuid, struct error *err)
 {
@@ -120,10 +122,33 @@ settle_slow(struct engine *engine, const char *vm_uuid, struct error *err)
 
     if (list_operations(engine, vm_uuid, &rows, err) < 0)
         return -1;
-    for (size_t i = 0; i < rows.count; i++)
-        if (strcmp(rows.items[i].kind, OPERATION_SLOW) == 0 &&
-            settle_operation(engine, NULL, &rows.items[i], err) < 0)
+    for (size_t i = 0; i < rows.count; i++) {
+        if (strcmp(rows.items[i].kind, OPERATION_SLOW) != 0 ||
+            settle_operation(engine, NULL, &rows.items[i], err) == 0)
+            continue;
+        if (err->code == ERROR_UNAVAILABLE)
             return -1;
+        error_clear(err);
+    }
+    return 0;
+}
+
+int
+converge_settle_slow(struct engine *engine, struct error *err)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE_LIST(operation) rows = {0};
+    const struct state_where where[] = {STATE_TEXT("kind", OPERATION_SLOW)};
+
+    if (tx == NULL ||
+        state_operation_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    for (size_t i = 0; i < rows.count; i++) {
+        struct error logged = ERROR_INIT;
+
+        (void)!settle_operation(engine, NULL, &rows.items[i], &logged);
+    }
     return 0;
 }
 
@@ -137,7 +162,8 @@ settle_journal(struct engine *engine, struct job *job, const char *vm_uuid,
         list_operations(engine, vm_uuid, &rows, err) < 0)
         return -1;
     for (size_t i = 0; i < rows.count; i++) {
-        if (settle_operation(engine, job, &rows.items[i], err) < 0) {
+        if (strcmp(rows.items[i].kind, OPERATION_SLOW) != 0 &&
+            settle_operation(engine, job, &rows.items[i], err) < 0) {
             /* A file that is still used, and a guest that does not say that
              * it is thawed, are no reason to stop: the entry stays, and it is
              * tried again. */

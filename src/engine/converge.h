@@ -54,6 +54,12 @@ void converge_tidy_later(struct engine *engine, struct job *job, int64_t vm_id)
 int converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
                     struct error *err) MUST_CHECK NONNULL(1, 4);
 
+/* The part of converge_settle() that no guest shall wait for: for all machines,
+ * before any job runs, put the limits back of guests that an earlier run left
+ * slow.  What cannot be is logged, and left to converge_settle(). */
+int converge_settle_slow(struct engine *engine, struct error *err)
+    MUST_CHECK NONNULL(1, 2);
+
 /* The part of converge_settle() that needs no hypervisor: rows of snapshots
  * and backups whose job is over.  For machines that were never taken over. */
 int converge_settle_rows(struct engine *engine, int64_t vm_id,

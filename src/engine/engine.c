@@ -130,7 +130,8 @@ engine_settle(struct engine *engine, struct error *err)
     return 0;
 }
 
-/* Machines as the hypervisor has them, if it can be asked; jobs that died. */
+/* Machines as the hypervisor has them, if it can be asked; guests that are
+ * slow; jobs that died. */
 static int
 take_stock(struct engine *engine, struct error *err)
 {
@@ -140,7 +141,8 @@ take_stock(struct engine *engine, struct error *err)
         log_warning("hypervisor-away", "error='%s'", err->message);
         error_clear(err);
     }
-    if (job_queue_fail_orphans(engine->queue, err) < 0)
+    if (converge_settle_slow(engine, err) < 0 ||
+        job_queue_fail_orphans(engine->queue, err) < 0)
         return -1;
     return volume_settle_deleted(engine, err) < 0
                ? -1

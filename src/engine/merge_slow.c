@@ -127,6 +127,13 @@ put_back(struct engine *engine, const char *vm_uuid, const char *target,
     return operation_end(engine->state, operation, err);
 }
 
+static void
+log_left_slow(const char *vm, const char *target, const struct error *why)
+{
+    log_warning("guest-left-slow", "vm=%s disk=%s code=%s error='%s'", vm,
+                target, error_code_name(why->code), why->message);
+}
+
 int
 merge_slow_end(struct engine *engine, const struct merge *merge,
                struct merge_slow *slow, struct error *err)
@@ -139,9 +146,7 @@ merge_slow_end(struct engine *engine, const struct merge *merge,
         return 0;
     if (put_back(engine, merge->vm_uuid, merge->target, limits,
                  slow->bytes_per_second, operation, err) < 0) {
-        log_warning("guest-left-slow", "vm=%s disk=%s code=%s error='%s'",
-                    merge->vm_name, merge->target, error_code_name(err->code),
-                    err->message);
+        log_left_slow(merge->vm_name, merge->target, err);
         return error_prefix(err, "machine '%s': its writes are still slow",
                             merge->vm_name);
     }
@@ -154,16 +159,20 @@ merge_slow_settle(struct engine *engine, const struct state_operation *row,
                   struct error *err)
 {
     json_auto_t *payload = operation_payload(row, err);
-    const char *target;
+    const char *target = "?";
     const char *limits;
     json_int_t bytes_per_second;
+    int result = -1;
 
-    if (payload == NULL)
-        return -1;
-    if (json_unpack(payload, "{s:s, s:s, s:I}", "target", &target, "limits",
+    if (payload != NULL &&
+        json_unpack(payload, "{s:s, s:s, s:I}", "target", &target, "limits",
                     &limits, "bytesPerSecond", &bytes_per_second) < 0)
-        return error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
-                         (long long)row->id);
-    return put_back(engine, row->vm_uuid, target, limits,
-                    (uint64_t)bytes_per_second, row->id, err);
+        (void)error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
+                        (long long)row->id);
+    else if (payload != NULL)
+        result = put_back(engine, row->vm_uuid, target, limits,
+                          (uint64_t)bytes_per_second, row->id, err);
+    if (result < 0)
+        log_left_slow(row->vm_uuid, target, err);
+    return result;
 }

@@ -57,7 +57,7 @@ int merge_slow_end(struct engine *engine, const struct merge *merge,
                    struct merge_slow *slow, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* Put back what an earlier run left. */
+/* Put back what an earlier run left; a failure is logged. */
 int merge_slow_settle(struct engine *engine, const struct state_operation *row,
                       struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 

@@ -207,6 +207,48 @@ what_could_not_be_put_back_is_by_settling(void)
     rig_free(rig);
 }
 
+/* The limits are not put back, and everything else is done. */
+static void
+a_guest_that_stays_slow_holds_nothing_up(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    char other[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    for (unsigned i = 1; i <= 30; i++)
+        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_FAIL_BEFORE);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    CHECK_OK(rig_snapshot(rig, false, other, &err), &err);
+    rig_learn(rig, RIG_SNAPSHOT, other);
+    CHECK(limit_of(rig) > 0);
+    hv_fake_script_clear(rig->hv);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* Whatever stands in the queues: it is done when the engine has started. */
+static void
+a_start_puts_back_what_was_left_before_any_job(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(ANY_LIMIT, snapshot);
+
+    for (unsigned i = 1; i <= 3; i++)
+        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_LOST_BEFORE);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    rig_close(rig);
+    rig->workers = 1;
+    CHECK_OK(rig_open(rig, &err), &err);
+    CHECK(limit_of(rig) == 0);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
 /* QEMU was told to pivot, and the guest keeps it from that. */
 static void
 a_guest_that_keeps_a_pivot_away_is_slowed(void)
@@ -235,6 +277,8 @@ main(void)
     RUN(a_lower_limit_of_somebody_else_stays);
     RUN(a_higher_limit_of_somebody_else_is_put_back);
     RUN(what_could_not_be_put_back_is_by_settling);
+    RUN(a_guest_that_stays_slow_holds_nothing_up);
+    RUN(a_start_puts_back_what_was_left_before_any_job);
     RUN(a_guest_that_keeps_a_pivot_away_is_slowed);
     return check_done();
 }
