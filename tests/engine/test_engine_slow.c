@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "hv/fake/hv_fake.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <string.h>
 
 #define MIB ((uint64_t)1 << 20)
@@ -265,6 +267,77 @@ a_guest_that_keeps_a_pivot_away_is_slowed(void)
     rig_free(rig);
 }
 
+/* It happened while the guest was slowed for it, or just before: no job is left
+ * when it is asked for again. */
+static void
+a_pivot_that_came_late_is_one(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(0, snapshot);
+
+    hv_fake_script(rig->hv, "pivot", 1, HV_FAKE_TIMEOUT);
+    hv_fake_script(rig->hv, "pivot", 2, HV_FAKE_LATE);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* How many pivots had been asked for when the limits were put back. */
+static void *
+count_pivots_until_restored(void *context)
+{
+    struct rig *rig = context;
+
+    for (int i = 0; i < 3000 && hv_fake_calls(rig->hv, "limits_restore") == 0;
+         i++)
+        (void)poll(NULL, 0, 10);
+    return (void *)(uintptr_t)hv_fake_calls(rig->hv, "pivot");
+}
+
+/* The pivot stays away for longer than a guest may be slow. */
+static void
+a_guest_is_slow_for_a_pivot_no_longer_than_it_may_be(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(0, snapshot);
+    void *before = NULL;
+    pthread_t watcher;
+
+    rig_setting(rig, "snapshot.merge.outrun.wait", "60");
+    for (unsigned i = 1; i <= 25; i++)
+        hv_fake_script(rig->hv, "pivot", i, HV_FAKE_WAITS);
+    CHECK(pthread_create(&watcher, NULL, count_pivots_until_restored, rig) ==
+          0);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(pthread_join(watcher, &before) == 0);
+    CHECK((uintptr_t)before > 2 && (uintptr_t)before < 26);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 1);
+    CHECK(hv_fake_calls(rig->hv, "limits_restore") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* As before there was anything to be done about it. */
+static void
+without_a_wait_a_pivot_is_waited_for(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = outrunning(0, snapshot);
+
+    rig_setting(rig, "snapshot.merge.outrun.wait", "0");
+    rig_setting(rig, "snapshot.merge.slow.budget", "0");
+    for (unsigned i = 1; i <= 5; i++)
+        hv_fake_script(rig->hv, "pivot", i, HV_FAKE_TIMEOUT);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "limits_lower") == 0);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
 int
 main(void)
 {
@@ -280,5 +353,8 @@ main(void)
     RUN(a_guest_that_stays_slow_holds_nothing_up);
     RUN(a_start_puts_back_what_was_left_before_any_job);
     RUN(a_guest_that_keeps_a_pivot_away_is_slowed);
+    RUN(a_pivot_that_came_late_is_one);
+    RUN(a_guest_is_slow_for_a_pivot_no_longer_than_it_may_be);
+    RUN(without_a_wait_a_pivot_is_waited_for);
     return check_done();
 }

@@ -12,9 +12,12 @@
 
 #include "base/fault.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define WAITS_MS 100
 
 /* Queries change nothing: no points of their own, or every look would be one
  * more place to walk for the fault suite. */
@@ -144,7 +147,9 @@ fake_enter(struct hv *hv, const char *name, struct fake_call *call,
         return error_set(err, ERROR_UNAVAILABLE, "%s: not connected", name);
     if (call->behaviour == HV_FAKE_FAIL_BEFORE)
         return error_set(err, ERROR_IO, "%s: failed as scripted", name);
-    if (call->behaviour == HV_FAKE_TIMEOUT)
+    if (call->behaviour == HV_FAKE_WAITS)
+        (void)poll(NULL, 0, WAITS_MS);
+    if (call->behaviour == HV_FAKE_TIMEOUT || call->behaviour == HV_FAKE_WAITS)
         return error_set(err, ERROR_TIMEOUT, "%s: timed out as scripted", name);
     if (call->behaviour == HV_FAKE_PAUSED)
         return error_set(err, ERROR_CONFLICT, "%s: it is paused", name);
@@ -200,6 +205,8 @@ fake_end(struct fake_call *call, int result, struct error *err)
         return result;
     if (call->behaviour == HV_FAKE_FAIL_AFTER || point(call->name, "after"))
         return error_set(err, ERROR_UNAVAILABLE, "%s: reply lost", call->name);
+    if (call->behaviour == HV_FAKE_LATE)
+        return error_set(err, ERROR_TIMEOUT, "%s: it came late", call->name);
     return result;
 }
 

@@ -171,6 +171,8 @@ enum hv_fake_behaviour {
     HV_FAKE_LOST_BEFORE, /* ERROR_UNAVAILABLE, nothing happened */
     HV_FAKE_FAIL_AFTER,  /* ERROR_UNAVAILABLE, it happened */
     HV_FAKE_TIMEOUT,     /* ERROR_TIMEOUT, nothing happened */
+    HV_FAKE_LATE,        /* ERROR_TIMEOUT, it happened */
+    HV_FAKE_WAITS,       /* ERROR_TIMEOUT after 100 ms, nothing happened */
     HV_FAKE_PAUSED,      /* ERROR_CONFLICT: it cannot be asked while paused */
     HV_FAKE_NOT_DONE,    /* success, nothing happened */
     HV_FAKE_JOB_FAILS,   /* of job_wait: the job ends as FAILED */
