@@ -45,6 +45,17 @@ is_frozen(void)
     return hv_is_frozen(rig->hv, RIG_VM, &ignored) == 1;
 }
 
+static void
+until_asked(unsigned times)
+{
+    int64_t deadline = clock_monotonic_ms() + 30000;
+
+    while (hv_fake_calls(rig->hv, "thaw") < times &&
+           clock_monotonic_ms() < deadline)
+        (void)poll(NULL, 0, 5);
+    CHECK(hv_fake_calls(rig->hv, "thaw") >= times);
+}
+
 /* How many guests are owed a thaw. */
 static uint64_t
 owed(void)
@@ -178,6 +189,26 @@ a_guest_that_was_stopped_is_owed_nothing(void)
     finish();
 }
 
+/* Asked after 1, 2, 4 seconds; what is newly owed in the pause of 8 does not
+ * wait for its end. */
+static void
+a_long_pause_is_cut_short(void)
+{
+    int64_t begun_ms;
+
+    begin(false, 1);
+    agent_is_silent(5);
+    CHECK_OK(thaw_again_now(rig->engine, RIG_VM, "rig", &err), &err);
+    until_asked(4);
+    (void)poll(NULL, 0, 200); /* the pause has begun */
+    begun_ms = clock_monotonic_ms();
+    CHECK_OK(thaw_again_now(rig->engine, RIG_VM, "rig", &err), &err);
+    CHECK(owed() == 1);
+    until_nothing_is_owed();
+    CHECK(clock_monotonic_ms() - begun_ms < 5000);
+    finish();
+}
+
 static void
 who_freezes_takes_over(void)
 {
@@ -200,6 +231,7 @@ main(void)
     RUN(a_switch_that_failed_owes_it_too);
     RUN(other_work_goes_on);
     RUN(a_guest_that_was_stopped_is_owed_nothing);
+    RUN(a_long_pause_is_cut_short);
     RUN(who_freezes_takes_over);
     return check_done();
 }
