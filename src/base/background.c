@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/background.h"
 
+#include "base/log.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -15,7 +17,8 @@ struct call {
     enum background_degree degree;
     int (*function)(void *context, struct error *err);
     void *context;
-    struct error *err; /* borrowed */
+    const char *log_context; /* borrowed from the thread that waits */
+    struct error *err;       /* borrowed */
     int result;
 };
 
@@ -39,6 +42,7 @@ run(void *argument)
 {
     struct call *call = argument;
 
+    log_set_context(call->log_context);
     lower_processor(call->degree);
     (void)syscall(SYS_ioprio_set, IOPRIO_OF_THREAD, 0, IOPRIO_IDLE);
     call->result = call->function(call->context, call->err);
@@ -50,8 +54,11 @@ background_run(enum background_degree degree,
                int (*function)(void *context, struct error *err), void *context,
                struct error *err)
 {
-    struct call call = {
-        .degree = degree, .function = function, .context = context, .err = err};
+    struct call call = {.degree = degree,
+                        .function = function,
+                        .context = context,
+                        .log_context = log_context(),
+                        .err = err};
     pthread_t thread;
     int failed = pthread_create(&thread, NULL, run, &call);
 

@@ -24,7 +24,8 @@ enum background_degree {
 /**
  * background_run(degree, function, context, err):
  * Run function(context) in a thread of its own with that priority, and wait
- * for its end.  Threads that it starts are like it.
+ * for its end.  Threads that it starts are like it.  Its lines of the log have
+ * the caller's context.
  *
  * A priority that was given up cannot be had back without privileges: hence
  * the thread.  What cannot be lowered stays as it is.

@@ -2,10 +2,12 @@
 #include "check.h"
 
 #include "base/background.h"
+#include "base/log.h"
 #include "base/throttle.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -193,6 +195,27 @@ work_of_low_priority_is_nicer_but_not_idle(void)
     CHECK(after.nice[0] == before.nice[0] && after.io_class[0] != 3);
 }
 
+static int
+see_log_context(void *context, struct error *err)
+{
+    (void)err;
+    (void)snprintf(context, 120, "%s", log_context());
+    return 0;
+}
+
+static void
+background_work_logs_in_the_callers_name(void)
+{
+    struct error err = ERROR_INIT;
+    char seen[120] = "";
+
+    log_set_context("job=17 vm=web1");
+    CHECK_OK(background_run(BACKGROUND_LOW, see_log_context, seen, &err), &err);
+    CHECK_TEXT(seen, "job=17 vm=web1");
+    CHECK_TEXT(log_context(), "job=17 vm=web1");
+    log_set_context("");
+}
+
 int
 main(void)
 {
@@ -205,5 +228,6 @@ main(void)
     RUN(absurd_sizes_do_not_overflow);
     RUN(background_work_is_idle_and_nobody_else_is);
     RUN(work_of_low_priority_is_nicer_but_not_idle);
+    RUN(background_work_logs_in_the_callers_name);
     return check_done();
 }
