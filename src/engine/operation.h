@@ -29,7 +29,7 @@
 
 #define OPERATION_SLOW "slow" /* a disk's writes are held back for a merge */
 
-#define OPERATION_VOLUME "volume" /* attach, detach, resize */
+#define OPERATION_VOLUME "volume" /* attach, detach, resize, restore */
 
 #define OPERATION_THAW "thaw" /* a guest that may be frozen */
 

@@ -394,6 +394,17 @@ live_tests_claim_rows_that_exist() {
     check docs
 }
 
+every_kind_of_journal_entry_is_documented() {
+    tree
+    put src/engine/README.md </dev/null
+    c src/engine/operation.h <<<'#define OPERATION_FOLD "fold"'
+    c src/engine/converge.c <<<'    if (strcmp(row->kind, OPERATION_FOLD) == 0)'
+    put docs/internals/journal.md <<<'| `merge` | what it does | its row | a |'
+    complains "kind 'fold' is missing" check docs || return
+    put docs/internals/journal.md <<<'| `fold` | what it does | its row | a |'
+    check docs
+}
+
 links_lead_somewhere() {
     tree
     put README.md <<<'[a](docs/a.md) [b](https://example.org/)'
