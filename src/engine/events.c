@@ -14,7 +14,7 @@ events_record(struct state_tx *tx, const struct events_new *event,
         .account_id = event->account_id,
         .domain_id = event->domain_id,
         .user_id = event->user_id,
-        .created = clock_wall_ms(),
+        .created = event->time_ms != 0 ? event->time_ms : clock_wall_ms(),
     };
     struct uuid uuid;
 

@@ -19,6 +19,7 @@ struct events_new {
     const char *state; /* "Created", "Scheduled", "Started", "Completed";
                           NULL: Completed */
     const char *description;
+    int64_t time_ms;    /* wall clock; 0: now */
     int64_t account_id; /* whose event it is */
     int64_t domain_id;
     int64_t user_id;           /* who made it happen; 0: varve itself */
@@ -28,7 +29,7 @@ struct events_new {
 
 /**
  * events_record(tx, event, err):
- * Insert an event, at the time that it is now.
+ * Insert an event.
  */
 int events_record(struct state_tx *tx, const struct events_new *event,
                   struct error *err) MUST_CHECK NONNULL(1, 2, 3);

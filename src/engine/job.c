@@ -192,10 +192,7 @@ job_free(struct job *job)
     json_decref(job->parameters);
     json_decref(job->result);
     state_job_release(&job->row);
-    vec_for (struct job_note *, note, &job->notes) {
-        free(note->type);
-        free(note->text);
-    }
+    job_forget_events(job);
     vec_release(&job->notes);
     free(job->step);
     free(job);

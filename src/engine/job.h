@@ -30,6 +30,7 @@ struct job_note {
     char *type;        /* owned */
     const char *level; /* static */
     char *text;        /* owned; or NULL */
+    int64_t time_ms;   /* wall clock: when it happened */
 };
 
 /* A running job, borrowed by what runs in it. */
@@ -96,10 +97,17 @@ void job_step(struct job *job, const char *text) NONNULL(1, 2);
 /* Bytes done of total; the database learns it once a second. */
 void job_bytes(struct job *job, uint64_t done, uint64_t total) NONNULL(1);
 
-/* Record an event about the job's object, in the transaction that records the
- * job's end; one that cannot be written is only logged.  `level` is static. */
+/* Record an event about the job's object, with the time that it is now, in the
+ * transaction that records the job's end; one that cannot be written is only
+ * logged.  `level` is static. */
 void job_event(struct job *job, const char *type, const char *level,
                const char *text) NONNULL(1, 2, 3);
+
+/* For jobs of hours: what job_event() was told so far is recorded in `tx`
+ * already, and when that is committed, forgotten. */
+void job_record_events(const struct job *job, struct state_tx *tx)
+    NONNULL(1, 2);
+void job_forget_events(struct job *job) NONNULL(1);
 
 /* True when somebody asked for its end. */
 bool job_is_cancelled(const struct job *job) NONNULL(1);

@@ -51,7 +51,41 @@ job_event(struct job *job, const char *type, const char *level,
 {
     vec_push(&job->notes, ((struct job_note){.type = xstrdup(type),
                                              .level = level,
-                                             .text = xstrdup_null(text)}));
+                                             .text = xstrdup_null(text),
+                                             .time_ms = clock_wall_ms()}));
+}
+
+void
+job_record_events(const struct job *job, struct state_tx *tx)
+{
+    vec_for (const struct job_note *, note, &job->notes) {
+        const struct events_new event = {
+            .type = note->type,
+            .level = note->level,
+            .description = note->text,
+            .time_ms = note->time_ms,
+            .account_id = job->row.account_id,
+            .domain_id = job->row.domain_id,
+            .user_id = job->row.user_id,
+            .resource_type = job->row.instance_type,
+            .resource_uuid = job->row.instance_uuid,
+        };
+        struct error err = ERROR_INIT;
+
+        if (events_record(tx, &event, &err) < 0)
+            log_warning("event-lost", "type=%s error='%s'", note->type,
+                        err.message);
+    }
+}
+
+void
+job_forget_events(struct job *job)
+{
+    vec_for (struct job_note *, note, &job->notes) {
+        free(note->type);
+        free(note->text);
+    }
+    job->notes.count = 0;
 }
 
 bool
@@ -73,28 +107,6 @@ job_number(const struct job *job, const char *key)
 }
 
 /* -- its end ----------------------------------------------------------- */
-
-static void
-record_notes(const struct job *job, struct state_tx *tx)
-{
-    vec_for (const struct job_note *, note, &job->notes) {
-        const struct events_new event = {
-            .type = note->type,
-            .level = note->level,
-            .description = note->text,
-            .account_id = job->row.account_id,
-            .domain_id = job->row.domain_id,
-            .user_id = job->row.user_id,
-            .resource_type = job->row.instance_type,
-            .resource_uuid = job->row.instance_uuid,
-        };
-        struct error err = ERROR_INIT;
-
-        if (events_record(tx, &event, &err) < 0)
-            log_warning("event-lost", "type=%s error='%s'", note->type,
-                        err.message);
-    }
-}
 
 static int
 write_end(struct job *job, int status, const struct error *why,
@@ -129,7 +141,7 @@ write_end(struct job *job, int status, const struct error *why,
         state_set_text(&row.step, job->step);
     if (state_job_update(tx, &row, err) < 0)
         return -1;
-    record_notes(job, tx);
+    job_record_events(job, tx);
     return state_commit(tx, err);
 }
 

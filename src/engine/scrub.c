@@ -2,7 +2,8 @@
 /*
  * A pass goes slice by slice.  Between slices it looks whether it should end,
  * and every few seconds, and whenever it found something, it writes down where
- * it is.  What a crash loses is a few seconds of reading.
+ * it is, with the events of what it found.  What a crash loses is a few seconds
+ * of reading.
  *
  * It runs in a thread of idle priority and has a queue of its own, so that
  * neither machines nor verifications wait for it.
@@ -117,10 +118,12 @@ save(struct pass *pass, const struct repo_verdict *verdict, struct error *err)
         if (backup_record_finding(tx, &verdict->wrong[i], err) < 0)
             return -1;
     }
+    job_record_events(pass->job, tx);
     if (fault_here("scrub.save"))
         return error_set_errno(err, errno, "where the scrub is");
     if (state_commit(tx, err) < 0)
         return -1;
+    job_forget_events(pass->job);
     pass->saved_ms = clock_monotonic_ms();
     return 0;
 }
@@ -283,7 +286,13 @@ end(struct pass *pass, const char *status, struct error *err)
     if ((strcmp(status, SCRUB_DONE) == 0 && mark_good(pass, tx, err) < 0) ||
         state_scrub_update(tx, &pass->row, err) < 0)
         return -1;
-    return state_commit(tx, err);
+    job_record_events(pass->job, tx);
+    if (fault_here("scrub.end"))
+        return error_set_errno(err, errno, "that the scrub ended");
+    if (state_commit(tx, err) < 0)
+        return -1;
+    job_forget_events(pass->job);
+    return 0;
 }
 
 /* It ended before its time. */

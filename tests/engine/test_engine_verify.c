@@ -2,13 +2,18 @@
 #include "check.h"
 #include "engine_rig.h"
 
+#include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/memory.h"
 #include "engine/job.h"
 #include "repo/repo.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void
@@ -391,6 +396,82 @@ a_scrub_marks_snapshots_of_volumes_too(void)
     rig_free(rig);
 }
 
+/* How many events of the repository's scrub say that. */
+static unsigned
+told(struct rig *rig, const char *text)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    AUTO_STATE_LIST(event) rows = {0};
+    const struct state_where where[] = {
+        STATE_TEXT("type", "IMAGE.STORE.SCRUB")};
+    unsigned count = 0;
+
+    CHECK(tx != NULL &&
+          state_event_list(tx, STATE_QUERY(where), &rows, &err) == 0);
+    for (size_t i = 0; i < rows.count; i++)
+        count += strstr(rows.items[i].description, text) != NULL;
+    return count;
+}
+
+static void
+a_finding_is_told_before_the_scrub_ends(void)
+{
+    struct rig *rig = rig_new(1, 0, false);
+    struct error err = ERROR_INIT;
+    AUTO_STATE(scrub) row = {0};
+    AUTO_FREE char *image = NULL;
+    char uuid[UUID_TEXT_SIZE];
+    int status = 0;
+    pid_t child;
+
+    write_much(rig);
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    image = image_of(rig, uuid);
+    spoil(image);
+    rig_close(rig);
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        if (rig_open(rig, &err) < 0)
+            _exit(3);
+        fault_arm("scrub.end", 1, FAULT_KILL);
+        (void)scrub(rig, &row);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    CHECK_OK(rig_open(rig, &err), &err);
+    CHECK(told(rig, image) == 1);
+    rig_free(rig);
+}
+
+static void
+an_event_has_the_time_at_which_it_happened(void)
+{
+    struct rig *rig = rig_new(1, 0, false);
+    struct error err = ERROR_INIT;
+    struct job job = {.engine = rig->engine};
+    AUTO_STATE_TX struct state_tx *tx = NULL;
+    AUTO_STATE(event) row = {0};
+    const struct state_where where[] = {STATE_TEXT("type", "A.TEST")};
+    int64_t happened;
+
+    job_event(&job, "A.TEST", "INFO", NULL);
+    happened = clock_wall_ms();
+    while (clock_wall_ms() <= happened)
+        (void)poll(NULL, 0, 1);
+    tx = state_begin_write(rig->state, &err);
+    REQUIRE(tx != NULL);
+    job_record_events(&job, tx);
+    job_forget_events(&job);
+    CHECK(job.notes.count == 0);
+    CHECK(state_event_find(tx, where, 1, &row, &err) == 1);
+    CHECK(row.created != 0 && row.created <= happened);
+    state_end(steal(&tx));
+    vec_release(&job.notes);
+    rig_free(rig);
+}
+
 int
 main(void)
 {
@@ -401,5 +482,7 @@ main(void)
     RUN(a_lost_index_of_the_parent_makes_a_full_and_no_failure);
     RUN(a_scrub_marks_every_backup_good_or_damaged);
     RUN(a_scrub_marks_snapshots_of_volumes_too);
+    RUN(a_finding_is_told_before_the_scrub_ends);
+    RUN(an_event_has_the_time_at_which_it_happened);
     return check_done();
 }
