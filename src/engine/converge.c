@@ -356,23 +356,30 @@ converge_settle(struct engine *engine, struct job *job, int64_t vm_id,
     return result;
 }
 
-/* Operations of this machine in the journal: their count, or -1. */
+/* Operations of this machine in the journal: their count, or -1.  Without
+ * `all`, not those that settling itself goes past. */
 static int
-count_operations(struct state_tx *tx, const char *vm_uuid, struct error *err)
+count_operations(struct state_tx *tx, const char *vm_uuid, bool all,
+                 struct error *err)
 {
-    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm_uuid)};
+    const struct state_where where[] = {
+        STATE_TEXT("vm_uuid", vm_uuid),
+        {.column = "kind", .op = STATE_NE, .text = OPERATION_UNLINK},
+        {.column = "kind", .op = STATE_NE, .text = OPERATION_THAW}};
+    const struct state_query query = {
+        .where = where, .where_count = all ? 1 : ARRAY_SIZE(where)};
     uint64_t count = 0;
 
-    if (state_operation_count(tx, STATE_QUERY(where), &count, err) < 0)
+    if (state_operation_count(tx, &query, &count, err) < 0)
         return -1;
     return (int)MIN(count, (uint64_t)INT_MAX);
 }
 
-int
-converge_is_unfinished(struct engine *engine, struct state_tx *tx,
-                       const struct state_vm *vm, struct error *err)
+static int
+find_unfinished(struct engine *engine, struct state_tx *tx,
+                const struct state_vm *vm, bool all, struct error *err)
 {
-    int found = count_operations(tx, vm->uuid, err);
+    int found = count_operations(tx, vm->uuid, all, err);
 
     if (found == 0)
         found = hold_is_set(engine->hold_dir, vm->uuid);
@@ -386,6 +393,13 @@ converge_is_unfinished(struct engine *engine, struct state_tx *tx,
 }
 
 int
+converge_is_unfinished(struct engine *engine, struct state_tx *tx,
+                       const struct state_vm *vm, struct error *err)
+{
+    return find_unfinished(engine, tx, vm, true, err);
+}
+
+int
 converge_settle_rows_alone(struct engine *engine, int64_t vm_id,
                            struct error *err)
 {
@@ -395,14 +409,15 @@ converge_settle_rows_alone(struct engine *engine, int64_t vm_id,
 
     if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
         return -1;
-    open = count_operations(tx, vm.uuid, err);
+    open = count_operations(tx, vm.uuid, true, err);
     state_end(steal(&tx));
     if (open != 0)
         return open < 0 ? -1 : 0;
     return converge_settle_rows(engine, vm_id, err);
 }
 
-/* As a job on the machine's queue sees it. */
+/* As a job on the machine's queue sees it: a file that QEMU keeps open, perhaps
+ * for weeks, and a thaw that is owed have no part in what the job does. */
 static int
 is_unfinished(struct engine *engine, int64_t vm_id, struct error *err)
 {
@@ -411,7 +426,7 @@ is_unfinished(struct engine *engine, int64_t vm_id, struct error *err)
 
     if (tx == NULL || state_vm_get(tx, vm_id, &vm, err) < 0)
         return -1;
-    return converge_is_unfinished(engine, tx, &vm, err);
+    return find_unfinished(engine, tx, &vm, false, err);
 }
 
 int
@@ -428,7 +443,8 @@ converge_begin(struct engine *engine, struct job *job, int64_t vm_id,
     if (unfinished > 0 && ret_look == NULL)
         return 0;
     if (tree_read(engine->state, vm_id, &tree, err) < 0 ||
-        views_check(engine, tree, &look, err) < 0)
+        views_check(engine, tree, &look, err) < 0 ||
+        settle_unlinks(engine, tree->vm.uuid, &look, err) < 0)
         return -1;
     if (tree->vm.problem != NULL)
         record_problem(engine, vm_id, NULL);

@@ -79,7 +79,9 @@ int converge_is_unfinished(struct engine *engine, struct state_tx *tx,
 /**
  * converge_begin(engine, job, vm_id, ret_look, err):
  * What every operation on a machine starts with: settle what is unfinished
- * and check the four views.
+ * and check the four views.  Files that could not be removed yet are tried
+ * again; alone, or with a thaw that is owed, they are no reason to settle, and
+ * to merge what the planner wants.
  *
  * Ownership:  *ret_look (unless that is NULL) is what the hypervisor showed,
  *             the caller's when 0 was returned.

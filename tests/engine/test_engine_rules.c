@@ -6,9 +6,13 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "engine/limits.h"
+#include "engine/operation.h"
 #include "hv/fake/hv_fake.h"
+#include "image/imagelock.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The snapshot's state, or "" when it is no longer living. */
 static void
@@ -180,6 +184,57 @@ a_running_backup_is_done_before_its_layers_are_merged(void)
         CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
         rig_learn(rig, RIG_BACKUP, uuid);
         CHECK_OK(rig_check(rig, true, &err), &err);
+        rig_free(rig);
+    }
+}
+
+static void
+owe(struct rig *rig, const char *kind, const char *path)
+{
+    struct error err = ERROR_INIT;
+    json_auto_t *payload = json_pack("{s:s}", "path", path);
+    int64_t id = 0;
+
+    CHECK_OK(operation_begin(rig->state, kind, RIG_VM, OPERATION_FINISH,
+                             payload, &id, &err),
+             &err);
+}
+
+/* Perhaps until the machine stops; and the next one may have it removed. */
+static void
+what_cannot_be_ended_now_makes_no_operation_merge(void)
+{
+    static const char *const kinds[] = {OPERATION_UNLINK, OPERATION_THAW};
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        struct rig *rig = rig_new(1, 8, false);
+        AUTO_FREE char *path = xasprintf("%s/kept", rig->directory);
+        struct error err = ERROR_INIT;
+        char uuid[UUID_TEXT_SIZE];
+        unsigned commits;
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+        REQUIRE(fd >= 0);
+        CHECK_OK(imagelock_take(fd, IMAGELOCK_WRITE, path, &err), &err);
+        rig_power(rig, true);
+        rig_guest_write(rig);
+        CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+        rig_guest_write(rig);
+        fault_arm("converge.tidy-later", 1, FAULT_FAIL);
+        CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+        CHECK(fault_fired()); /* there is something to merge */
+        fault_disarm();
+        owe(rig, kinds[i], path);
+        commits = hv_fake_calls(rig->hv, "commit_start");
+        CHECK_OK(rig_snapshot(rig, false, uuid, &err), &err);
+        CHECK(hv_fake_calls(rig->hv, "commit_start") == commits);
+        CHECK(fd_exists(path));
+        (void)close(fd);
+        CHECK_OK(rig_snapshot(rig, false, uuid, &err), &err);
+        CHECK(fd_exists(path) == (i == 1));
+        CHECK(hv_fake_calls(rig->hv, "commit_start") == commits);
+        CHECK_OK(rig_settle(rig, &err), &err);
+        CHECK(hv_fake_calls(rig->hv, "commit_start") > commits);
         rig_free(rig);
     }
 }
@@ -685,6 +740,7 @@ main(void)
     RUN(a_cancelled_request_blocks_nothing);
     RUN(who_watches_jobs_is_told_of_ends_that_are_recorded);
     RUN(a_running_backup_is_done_before_its_layers_are_merged);
+    RUN(what_cannot_be_ended_now_makes_no_operation_merge);
     RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);
