@@ -550,6 +550,50 @@ a_job_whose_end_was_not_recorded_is_not_under_way_for_ever(void)
     rig_free(rig);
 }
 
+/* Of how many events there is another one like it. */
+static unsigned
+told_twice(struct rig *rig)
+{
+    struct error err = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(rig->state, &err);
+    AUTO_STATE_LIST(event) rows = {0};
+    const struct state_where where[] = {STATE_TEXT("type", "VMSNAPSHOT.CREATE"),
+                                        STATE_TEXT("level", "INFO")};
+    unsigned count = 0;
+
+    CHECK(tx != NULL &&
+          state_event_list(tx, STATE_QUERY(where), &rows, &err) == 0);
+    CHECK(rows.count > 0);
+    for (size_t i = 0; i < rows.count; i++)
+        for (size_t j = 0; j < i; j++)
+            count += strcmp(rows.items[i].state, rows.items[j].state) == 0 &&
+                     strcmp(rows.items[i].resource_uuid,
+                            rows.items[j].resource_uuid) == 0;
+    return count;
+}
+
+/* With the reply of any commit lost, also of that which records the end. */
+static void
+a_job_in_doubt_tells_what_it_did_once(void)
+{
+    struct rig *rig = rig_new(1, 3, false);
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+    bool fired = true;
+
+    for (uint64_t nth = 1; fired && nth < 200; nth++) {
+        fault_arm("state.commit.after", nth, FAULT_FAIL);
+        (void)!rig_snapshot(rig, false, uuid, &err);
+        fired = fault_fired();
+        fault_disarm();
+        CHECK_OK(engine_drain(rig->engine, &err), &err);
+        CHECK_OK(rig_settle(rig, &err), &err);
+    }
+    CHECK(!fired);
+    CHECK(told_twice(rig) == 0);
+    rig_free(rig);
+}
+
 static void
 a_volume_stays_while_there_are_snapshots_but_may_grow(void)
 {
@@ -760,5 +804,6 @@ main(void)
     RUN(a_merge_that_failed_half_way_is_done_again);
     RUN(a_libvirt_that_lost_track_is_told);
     RUN(a_job_whose_end_was_not_recorded_is_not_under_way_for_ever);
+    RUN(a_job_in_doubt_tells_what_it_did_once);
     return check_done();
 }
