@@ -7,7 +7,8 @@
  * So the repository is looked through a second after the start and every six
  * hours: one job finds whose points have something unfinished, and one for
  * each of those settles it, in that machine's queue, where nobody else works
- * at these points.
+ * at these points.  Points of machines and volumes that the database does not
+ * know, not as removed ones either, are another installation's.
  */
 #ifndef ENGINE_REPOSITORY_H
 #define ENGINE_REPOSITORY_H

@@ -171,11 +171,44 @@ what_is_of_an_unknown_machine_is_left_alone(void)
     rig_free(rig);
 }
 
+static void
+set_removed(int64_t when)
+{
+    AUTO_STATE_TX struct state_tx *tx = state_begin_write(rig->state, &err);
+    AUTO_STATE(vm) row = {0};
+    const struct state_where where[] = {STATE_TEXT("uuid", rig->vm)};
+
+    REQUIRE(tx != NULL && state_vm_find(tx, where, 1, &row, &err) > 0);
+    row.removed = when;
+    CHECK_OK(state_vm_update(tx, &row, &err), &err);
+    CHECK_OK(state_commit(tx, &err), &err);
+}
+
+static void
+what_is_of_a_removed_machine_is_settled(void)
+{
+    AUTO_FREE char *marker = NULL;
+    char uuid[UUID_TEXT_SIZE];
+    struct uuid point;
+
+    error_clear(&err);
+    rig = rig_new(1, 3, false);
+    CHECK_OK(rig_backup(rig, false, uuid, &err), &err);
+    uuid_new(&point);
+    marker = point_file(rig->vm, point.text, ".stage");
+    put(marker, "{}");
+    set_removed(1);
+    settle_repository();
+    CHECK(!fd_exists(marker));
+    rig_free(rig);
+}
+
 int
 main(void)
 {
     RUN(a_stage_that_met_an_unreadable_manifest_goes_later);
     RUN(what_a_job_works_at_is_left_alone);
     RUN(what_is_of_an_unknown_machine_is_left_alone);
+    RUN(what_is_of_a_removed_machine_is_settled);
     return check_done();
 }
