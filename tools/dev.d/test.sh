@@ -19,7 +19,8 @@ failed, and ends with the line
             a sanitizer that would take days: asan and tsan try several times
             as much as usual instead (VARVE_TEST_DENSITY).
             It takes hours: what has run at this commit is not run again, and
-            PIECE (of: gcc fault model asan tsan package live) runs only those
+            PIECE (of: gcc fault model asan tsan package live kills) runs only
+            those; kills alone, at every step of the live machine, takes most
 TEXT
 }
 
@@ -85,13 +86,18 @@ suites_package() {
     say "package: $(seconds_since "$start") s"
 }
 
+# live_names KIND: any, sanitized, kills (which strike at every step) or
+# any_but_kills.
 live_names() {
-    live_tests | awk -v kind="$1" '$3 == kind || kind == "any" { print $1 }'
+    live_tests | awk -v kind="$1" '
+        kind == "any" || $3 == kind ||
+        kind == "kills" && $1 ~ /-kills$/ ||
+        kind == "any_but_kills" && $1 !~ /-kills$/ { print $1 }'
 }
 
 # shellcheck disable=SC2046
 suites_live() {
-    run_live live build "$1" $(live_names any)
+    run_live live build "$1" $(live_names "${2:-any}")
     sanitizer_environment
     run_live live-asan build-asan "$1" $(live_names sanitized)
 }
@@ -100,7 +106,7 @@ logs() { ls build/meson-logs/*.json build*/live/*.log 2>/dev/null || true; }
 
 # -- exhaustive, piece by piece -------------------------------------------------
 
-pieces="gcc fault model asan tsan package live"
+pieces="gcc fault model asan tsan package live kills"
 
 # How many times as much as usual the sanitizers' pieces try: each takes less
 # than an hour on two processors then.  Everything is what `fault` and `model`
@@ -123,7 +129,7 @@ piece_tries() {
     case $1 in
     asan) echo "$asan_density times what \`./dev test\` tries" ;;
     tsan) echo "$tsan_density times what \`./dev test\` tries" ;;
-    package) echo "what \`./dev test\` tries" ;;
+    package | live) echo "what \`./dev test\` tries" ;;
     *) echo "everything" ;;
     esac
 }
@@ -137,7 +143,10 @@ all_model() { run_suites model build "$1" 50 --suite model; }
 all_asan() { densely "$asan_density" suites_asan "$1"; }
 all_tsan() { densely "$tsan_density" suites_tsan "$1"; }
 all_package() { suites_package "$1"; }
-all_live() { build_asan && suites_live "$1"; }
+all_live() { build_asan && densely 1 suites_live "$1" any_but_kills; }
+
+# shellcheck disable=SC2046
+all_kills() { run_live kills build "$1" $(live_names kills); }
 
 head_commit() {
     git -c safe.directory="$root" rev-parse --short=12 HEAD || true
@@ -175,13 +184,16 @@ piece_row() {
 
 # What the pieces counted, each from its own log.
 piece_logs() {
-    local piece
+    local piece name
     for piece in $pieces; do
         if [[ -f build/all/$piece.ran && -f build/meson-logs/$piece.json ]]
         then
             echo "build/meson-logs/$piece.json"
         fi
     done
+    if [[ -f build/all/kills.ran ]]; then
+        for name in $(live_names kills); do echo "build/live/$name.log"; done
+    fi
 }
 
 # record: what the exhaustive pieces counted, as they ran last.
