@@ -74,6 +74,8 @@ lv_of(struct hv *hv)
 int lv_fail(struct error *err, const char *fmt, ...) PRINTF(2, 3);
 /* libvirt's code of that error (virErrorNumber); 0 when there is none. */
 int lv_last_code(void);
+/* That error is QEMU refusing a node's name that one has already. */
+bool lv_node_name_was_taken(void);
 /* A fault point after a call: the reply is lost. */
 int lv_place(const char *name, struct error *err) MUST_CHECK;
 
@@ -183,6 +185,12 @@ int lv_op_attach_disk(struct hv *hv, const char *uuid,
 int lv_op_detach_disk(struct hv *hv, const char *uuid, const char *target,
                       int64_t timeout_ms, struct error *err);
 
+/*
+ * virDomainSnapshotCreateXML(), again while a node that an earlier libvirtd
+ * left in QEMU has the name that this one chooses: each try chooses others.
+ */
+virDomainSnapshotPtr lv_make_snapshot(const struct lv_call *call,
+                                      const char *xml, unsigned flags);
 /* What a snapshot call that failed has done; returns -1 with *err made true. */
 int lv_explain_snapshot(const struct lv_call *call,
                         const struct hv_machine *machine,

@@ -21,6 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As many libvirtds may have died in one machine's snapshots, less one. */
+#define NAME_TRIES 8
+
 /* True when QEMU writes into the new overlay of any disk, or when that cannot
  * be told. */
 static bool
@@ -92,6 +95,18 @@ explain_failure(const struct lv_call *call, const struct hv_machine *machine,
     return -1;
 }
 
+virDomainSnapshotPtr
+lv_make_snapshot(const struct lv_call *call, const char *xml, unsigned flags)
+{
+    virDomainSnapshotPtr made =
+        virDomainSnapshotCreateXML(call->domain, xml, flags);
+
+    for (unsigned i = 1;
+         made == NULL && i < NAME_TRIES && lv_node_name_was_taken(); i++)
+        made = virDomainSnapshotCreateXML(call->domain, xml, flags);
+    return made;
+}
+
 static int
 snapshot(const struct lv_call *call, const struct hv_disk_change *changes,
          size_t count, bool quiesce, struct error *err)
@@ -117,7 +132,7 @@ snapshot(const struct lv_call *call, const struct hv_disk_change *changes,
     }
     if (lv_place("libvirt.snapshot.call", err) < 0)
         return -1;
-    made = virDomainSnapshotCreateXML(call->domain, xml, flags);
+    made = lv_make_snapshot(call, xml, flags);
     if (made == NULL) {
         (void)lv_fail(err, "snapshot of machine '%s'", machine->name);
         return explain_failure(call, machine, changes, count, quiesce, err);

@@ -41,6 +41,15 @@ code_of_system_error(int sys)
     }
 }
 
+bool
+lv_node_name_was_taken(void)
+{
+    const virError *last = virGetLastError();
+
+    return last != NULL && last->message != NULL &&
+           strstr(last->message, "Duplicate nodes with node-name") != NULL;
+}
+
 /* What guest agents and QEMU say of commands that they do not have. */
 static bool
 is_unknown_command(const virError *last)

@@ -150,7 +150,7 @@ call_snapshot(const struct lv_call *call, const char *xml,
     /* Not supported or not: the default is QEMU's 300 ms. */
     (void)virDomainMigrateSetMaxDowntime(call->domain, steps[0].downtime_ms, 0);
     has_thread = pthread_create(&thread, NULL, drive, driver) == 0;
-    made = virDomainSnapshotCreateXML(call->domain, xml, flags);
+    made = lv_make_snapshot(call, xml, flags);
     if (made == NULL)
         (void)lv_fail(err, "snapshot of machine '%s' with its memory",
                       call->name);
