@@ -27,7 +27,8 @@ struct limit {
 
 extern char **environ;
 
-/* Nothing blocked and SIGPIPE ends it, whatever this process does. */
+/* Nothing blocked and nothing ignored, whatever this process does or was
+ * started with (nohup, a shell's &). */
 static int
 start_attributed(const char *const argv[],
                  const posix_spawn_file_actions_t *actions, pid_t *ret_pid)
@@ -41,8 +42,7 @@ start_attributed(const char *const argv[],
     if (failed != 0)
         return failed;
     (void)sigemptyset(&none);
-    (void)sigemptyset(&defaults);
-    (void)sigaddset(&defaults, SIGPIPE);
+    (void)sigfillset(&defaults);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK |
