@@ -376,6 +376,36 @@ merge_run(struct engine *engine, struct job *job, struct tree *tree,
     merge_gate_leave(engine);
     return result;
 }
+
+/*
+ * The pivot that an earlier run asked for, or saw.  What is found out about it
+ * is written down before anything is done: the next step changes the files
+ * that told it.
+ */
+static int
+settle_pivot(struct engine *engine, struct merge *merge,
+             struct tree_volume *volume, const char *phase, bool is_stopped,
+             struct error *err)
+{
+    int pivoted = strcmp(phase, OPERATION_PIVOTED) == 0;
+
+    merge->is_pivot_asked = strcmp(phase, OPERATION_PIVOT) == 0;
+    if (merge->is_pivot_asked && is_stopped) {
+        pivoted = merge_pivot_happened(engine, merge, volume, err);
+        if (pivoted < 0)
+            return -1;
+        if (fault_here("merge.pivot-decided"))
+            return error_set_errno(err, errno, "decide on the pivot of '%s'",
+                                   merge->target);
+        if (operation_set_phase(
+                engine->state, merge->operation,
+                pivoted > 0 ? OPERATION_PIVOTED : OPERATION_COMMIT, err) < 0)
+            return -1;
+    }
+    merge->is_committed = pivoted > 0;
+    return 0;
+}
+
 int
 merge_settle(struct engine *engine, struct job *job,
              const struct state_operation *row, struct error *err)
@@ -412,15 +442,9 @@ merge_settle(struct engine *engine, struct job *job,
     merge.operation = row->id;
     merge.is_backward = strcmp(row->phase, OPERATION_PULL) == 0;
     merge.is_patient = is_patient(job);
-    if (machine->state == HV_STOPPED &&
-        strcmp(row->phase, OPERATION_PIVOT) == 0) {
-        int pivoted = merge_pivot_happened(engine, &merge, volume, err);
-
-        if (pivoted < 0)
-            return -1;
-        merge.is_committed = pivoted > 0;
-    }
-    if (merge_gate_enter(engine, job, err) < 0)
+    if (settle_pivot(engine, &merge, volume, row->phase,
+                     machine->state == HV_STOPPED, err) < 0 ||
+        merge_gate_enter(engine, job, err) < 0)
         return -1;
     bad = carry_out(engine, job, &merge, volume, machine->state, err);
     merge_gate_leave(engine);

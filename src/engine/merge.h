@@ -11,7 +11,8 @@
  *     phase    what is there                            settling
  *     commit   L's file is being written                look: QEMU's job, its
  *                                                       chain; go on or redo
- *     pivot    an active commit was told to switch      look: which is newer
+ *     pivot    an active commit was told to switch      look: has it?
+ *     pivoted  QEMU writes into L's file                go on
  *     (no row) the record says C is L's file; an `unlink` operation for C's
  *              old file stands in the same transaction
  */

@@ -26,6 +26,7 @@ struct merge {
     bool is_active;          /* C is what the guest writes */
     bool is_on_active_chain; /* a running QEMU has both open */
     bool is_committed;       /* known: L's file holds C's content already */
+    bool is_pivot_asked;     /* an earlier run told QEMU to pivot */
     bool is_backward;        /* C's file stays and L's goes (merge_pull.h) */
     bool is_patient;         /* no request waits for it: no time-out */
     int64_t operation;
@@ -70,12 +71,14 @@ int merge_pivot(struct engine *engine, struct job *job,
                 struct error *err) MUST_CHECK NONNULL(1, 3, 4, 5);
 
 /**
- * merge_pivot_happened(engine, merge, err):
- * For a stopped machine whose pivot was asked for and never answered: did the
- * guest go on in L's file?  The definition says so, or both files read the
- * same (then it does not matter), or the one that was written last.
+ * merge_pivot_happened(engine, merge, volume, err):
+ * For a stopped machine whose pivot was asked for and never seen: did the
+ * guest go on in L's file?  Only what proves it counts
+ * (docs/internals/journal.md).
  *
- * Returns:    1 yes, 0 no, -1 with *err set.
+ * Returns:    1 yes, or both files read the same and it does not matter;
+ *             0 no; -1 with *err set to ERROR_CONFLICT when nothing proves
+ *             either: the message says what to do.
  */
 int merge_pivot_happened(struct engine *engine, const struct merge *merge,
                          struct tree_volume *volume, struct error *err)

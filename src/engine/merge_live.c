@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define COMPARE_BYTES ((size_t)1 << 20)
 
@@ -45,6 +44,25 @@ chain_has_child(struct engine *engine, const struct merge *merge,
                          "machine '%s' disk '%s': '%s' is not in QEMU's chain",
                          merge->vm_name, merge->target, merge->layer_path);
     return has_child;
+}
+
+/* QEMU's chain has no C: known, before anything else is done about it. */
+static int
+note_pivoted(struct engine *engine, const struct merge *merge,
+             struct error *err)
+{
+    if (!merge->is_active)
+        return 0;
+    if (fault_here("merge.pivot-seen"))
+        return error_set_errno(err, errno, "after pivot of '%s' was seen",
+                               merge->target);
+    if (operation_set_phase(engine->state, merge->operation, OPERATION_PIVOTED,
+                            err) < 0)
+        return -1;
+    if (fault_here("merge.pivoted"))
+        return error_set_errno(err, errno, "go on after pivot of '%s'",
+                               merge->target);
+    return 0;
 }
 
 static int
@@ -160,9 +178,32 @@ give_up_outrun(struct engine *engine, const struct merge *merge,
     return give_up_for(engine, merge, why, remedy, err);
 }
 
+/*
+ * No job is there.  The pivot that an earlier run asked for has come, or never
+ * will: then that is written down before a new job makes L's file differ.
+ * 0 it will not, 1 it has come, -1.
+ */
+static int
+take_back_pivot(struct engine *engine, const struct merge *merge,
+                struct error *err)
+{
+    int has_child = chain_has_child(engine, merge, err);
+
+    if (has_child <= 0)
+        return has_child < 0 ? -1 : 1;
+    return operation_set_phase(engine->state, merge->operation,
+                               OPERATION_COMMIT, err);
+}
+
+/* 0 it runs, 1 nothing is left to be done, -1. */
 static int
 start_job(struct engine *engine, const struct merge *merge, struct error *err)
 {
+    int pivoted =
+        merge->is_pivot_asked ? take_back_pivot(engine, merge, err) : 0;
+
+    if (pivoted != 0)
+        return pivoted;
     if (fault_here("merge.start"))
         return error_set_errno(err, errno, "start commit of '%s'",
                                merge->target);
@@ -181,10 +222,13 @@ static int
 copy(struct engine *engine, struct job *job, const struct merge *merge,
      struct merge_slow *slow, struct hv_job *state, struct error *err)
 {
-    if (hv_job_query(engine->hv, merge->vm_uuid, merge->target, state, err) <
-            0 ||
-        (state->state == HV_JOB_NONE && start_job(engine, merge, err) < 0))
-        return -1;
+    int begun =
+        hv_job_query(engine->hv, merge->vm_uuid, merge->target, state, err);
+
+    if (begun == 0 && state->state == HV_JOB_NONE)
+        begun = start_job(engine, merge, err);
+    if (begun != 0)
+        return begun;
     if (state->state != HV_JOB_READY &&
         merge_wait(engine, job, merge, slow, state, err) < 0)
         return err->code == ERROR_CANCELLED
@@ -214,7 +258,7 @@ carry_out(struct engine *engine, struct job *job, const struct merge *merge,
     int done;
 
     if (has_child <= 0)
-        return has_child;
+        return has_child < 0 ? -1 : note_pivoted(engine, merge, err);
     done = copy(engine, job, merge, slow, &state, err);
     if (done < 0)
         return -1;
@@ -224,7 +268,7 @@ carry_out(struct engine *engine, struct job *job, const struct merge *merge,
     /* However it ended, with an event or none: QEMU's chain is the proof. */
     has_child = chain_has_child(engine, merge, err);
     if (has_child <= 0)
-        return has_child;
+        return has_child < 0 ? -1 : note_pivoted(engine, merge, err);
     /* It ended and nobody was told how: as if it was aborted. */
     return state.state == HV_JOB_NONE
                ? give_up(engine, merge, "ended without its work done", err)
@@ -252,12 +296,62 @@ merge_live(struct engine *engine, struct job *job, const struct merge *merge,
     return result;
 }
 
-/* 1 when C over L reads as L alone does, wherever C decides. */
+/* 1 when both read the same in all of these ranges, 0 when not. */
 static int
-read_the_same(const struct merge *merge, struct tree_volume *volume,
-              struct error *err)
+read_the_same(struct blockdev *one, struct blockdev *other,
+              const struct extents *set, struct error *err)
+{
+    AUTO_FREE char *left = xmalloc(COMPARE_BYTES);
+    AUTO_FREE char *right = xmalloc(COMPARE_BYTES);
+
+    for (size_t i = 0; i < set->count; i++) {
+        struct extent rest = set->items[i];
+
+        while (rest.length > 0) {
+            size_t part = (size_t)MIN(rest.length, (uint64_t)COMPARE_BYTES);
+
+            if (blockdev_read(one, left, part, rest.offset, err) < 0 ||
+                blockdev_read(other, right, part, rest.offset, err) < 0)
+                return -1;
+            if (memcmp(left, right, part) != 0)
+                return 0;
+            rest.offset += part;
+            rest.length -= part;
+        }
+    }
+    return 1;
+}
+
+/* What C decides of and L's file does not, although QEMU has flushed all of it
+ * to there when it pivots.  Nothing where L's file would not show that: a raw
+ * one, and one of version 2, which forgets what the guest discards. */
+static int
+never_copied(const struct merge *merge, const struct extents *held,
+             struct extents *ret_missing, struct error *err)
+{
+    AUTO_FREE struct qcow2_info *info = xcalloc(1, sizeof(*info));
+    AUTO_EXTENTS struct extents below = EXTENTS_INIT;
+
+    if (strcmp(merge->layer_format, "qcow2") != 0)
+        return 0;
+    if (qcow2_read_info(merge->layer_path, info, err) < 0)
+        return -1;
+    if (info->version < 3)
+        return 0;
+    if (qcow2_allocated(merge->layer_path, &below, err) < 0)
+        return -1;
+    extents_union(ret_missing, held);
+    extents_subtract(ret_missing, &below);
+    return 0;
+}
+
+/* The files alone: 1 pivoted, or it does not matter; 0 not; -1. */
+static int
+files_tell(const struct merge *merge, struct tree_volume *volume,
+           struct error *err)
 {
     AUTO_EXTENTS struct extents held = EXTENTS_INIT;
+    AUTO_EXTENTS struct extents missing = EXTENTS_INIT;
     size_t count;
     AUTO_FREE struct image_ref *refs =
         tree_refs(volume, merge->child_id, &count);
@@ -267,27 +361,25 @@ read_the_same(const struct merge *merge, struct tree_volume *volume,
         child == NULL
             ? NULL
             : blockdev_open_chain(refs + 1, count - 1, BLOCKDEV_LIVE, err);
-    AUTO_FREE char *one = xmalloc(COMPARE_BYTES);
-    AUTO_FREE char *two = xmalloc(COMPARE_BYTES);
+    int same;
 
-    if (layer == NULL || qcow2_allocated(merge->child_path, &held, err) < 0)
+    if (layer == NULL || qcow2_allocated(merge->child_path, &held, err) < 0 ||
+        never_copied(merge, &held, &missing, err) < 0)
         return -1;
-    for (size_t i = 0; i < held.count; i++) {
-        struct extent left = held.items[i];
-
-        while (left.length > 0) {
-            size_t part = (size_t)MIN(left.length, (uint64_t)COMPARE_BYTES);
-
-            if (blockdev_read(child, one, part, left.offset, err) < 0 ||
-                blockdev_read(layer, two, part, left.offset, err) < 0)
-                return -1;
-            if (memcmp(one, two, part) != 0)
-                return 0;
-            left.offset += part;
-            left.length -= part;
-        }
-    }
-    return 1;
+    same = read_the_same(child, layer, &missing, err);
+    if (same <= 0)
+        return same;
+    same = read_the_same(child, layer, &held, err);
+    if (same != 0)
+        return same;
+    return error_set(err, ERROR_CONFLICT,
+                     "machine '%s' disk '%s': it ended while QEMU went over "
+                     "from '%s' to '%s', and nothing proves in which of them "
+                     "the guest wrote last: 'qemu-img commit -d' the first if "
+                     "that is right, or let the machine's definition name the "
+                     "second; then settle it",
+                     merge->vm_name, merge->target, merge->child_path,
+                     merge->layer_path);
 }
 
 int
@@ -295,22 +387,11 @@ merge_pivot_happened(struct engine *engine, const struct merge *merge,
                      struct tree_volume *volume, struct error *err)
 {
     AUTO_HV_DISK_VIEW struct hv_disk_view view = {0};
-    struct stat layer;
-    struct stat child;
-    int same;
 
     if (hv_view(engine->hv, merge->vm_uuid, merge->target, &view, err) < 0)
         return -1;
     if (view.inactive_top != NULL &&
         views_same_file(view.inactive_top, merge->layer_path))
         return 1;
-    same = read_the_same(merge, volume, err);
-    if (same != 0)
-        return same;
-    if (stat(merge->layer_path, &layer) < 0 ||
-        stat(merge->child_path, &child) < 0)
-        return error_set_errno(err, errno, "stat '%s'", merge->child_path);
-    return layer.st_mtim.tv_sec > child.st_mtim.tv_sec ||
-           (layer.st_mtim.tv_sec == child.st_mtim.tv_sec &&
-            layer.st_mtim.tv_nsec > child.st_mtim.tv_nsec);
+    return files_tell(merge, volume, err);
 }

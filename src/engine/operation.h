@@ -37,6 +37,7 @@
 #define OPERATION_COMMIT "commit"   /* ask reality */
 #define OPERATION_PULL "pull"       /* of a merge backward: ask reality */
 #define OPERATION_PIVOT "pivot"     /* of a live merge: ask reality */
+#define OPERATION_PIVOTED "pivoted" /* the same: QEMU has switched */
 #define OPERATION_FINISH "finish"   /* must be finished */
 
 /* Insert a row; *ret_id names it.  The payload is borrowed. */

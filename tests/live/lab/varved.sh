@@ -17,7 +17,7 @@ API_WAIT=60  # seconds that api_job waits for a job
 # shellcheck disable=SC2034
 FAULT_MERGE_OFFLINE=merge.committed:kill
 # shellcheck disable=SC2034
-FAULT_MERGE_PIVOTED=merge.after-pivot:kill
+FAULT_MERGE_PIVOTED=merge.pivoted:kill
 
 # varved_paths: where everything of it lies in this lab.
 varved_paths() {
