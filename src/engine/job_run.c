@@ -10,6 +10,7 @@
 #include "engine/engine_internal.h"
 #include "engine/events.h"
 #include "engine/job_internal.h"
+#include "engine/merge.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,7 +158,7 @@ settle_after(struct job *job, const struct error *why)
 
     if (vm_id == 0)
         return;
-    if (why->code == ERROR_TIMEOUT) {
+    if (merge_goes_on(job->engine, job->row.queue, why)) {
         /* What was not waited for goes on: a job of its own follows it. */
         if (engine_request_settle(job->engine, job->row.queue, &err) < 0)
             log_warning("settling-postponed", "error='%s'", err.message);

@@ -377,6 +377,15 @@ merge_run(struct engine *engine, struct job *job, struct tree *tree,
     return result;
 }
 
+bool
+merge_goes_on(struct engine *engine, const char *vm_uuid,
+              const struct error *why)
+{
+    return why->code == ERROR_TIMEOUT ||
+           (why->code == ERROR_CANCELLED &&
+            operation_is_pivoting(engine->state, vm_uuid));
+}
+
 /*
  * The pivot that an earlier run asked for, or saw.  What is found out about it
  * is written down before anything is done: the next step changes the files

@@ -40,12 +40,18 @@
  *             after snapshot.merge.timeout: QEMU's job goes on then, and a
  *             settling job must follow it.  ERROR_CANCELLED, and
  *             ERROR_CONFLICT when somebody else aborted it: given up, the
- *             chain is as it was.
+ *             chain is as it was; but one that was cancelled in its pivot goes
+ *             on, as after a time-out (merge_goes_on).
  */
 int merge_run(struct engine *engine, struct job *job, struct tree *tree,
               struct tree_volume *volume, const struct planner_action *action,
               const struct hv_machine *machine, struct error *err)
     MUST_CHECK NONNULL(1, 3, 4, 5, 6, 7);
+
+/* Does a merge of the machine go on in QEMU, although the job that waited for
+ * it ended for `why`?  Also true when that cannot be told. */
+bool merge_goes_on(struct engine *engine, const char *vm_uuid,
+                   const struct error *why) MUST_CHECK NONNULL(1, 2, 3);
 
 /* Finish a merge that an earlier run left. */
 int merge_settle(struct engine *engine, struct job *job,

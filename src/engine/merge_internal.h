@@ -63,8 +63,9 @@ int merge_wait(struct engine *engine, struct job *job,
  * Tell QEMU to pivot and see that it does; a guest that keeps it from that is
  * made slow (`slow`, which whoever called ends).
  *
- * Returns:    0, or -1 with *err set to ERROR_TIMEOUT when it has not happened
- *             and cannot be given up; or as hv_pivot().
+ * Returns:    0, or -1 with *err set to ERROR_TIMEOUT, or ERROR_CANCELLED when
+ *             the job was, when it has not happened: it goes on, and a settling
+ *             job must follow it; or as hv_pivot().
  */
 int merge_pivot(struct engine *engine, struct job *job,
                 const struct merge *merge, struct merge_slow *slow,

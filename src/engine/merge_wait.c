@@ -253,18 +253,14 @@ slow_for_pivot(struct wait *wait, bool again, struct error *err)
 /* A pivot that came after it had been waited for in vain: no job is left, and
  * what QEMU has is looked at next. */
 static bool
-has_pivoted(const struct wait *wait, struct error *err)
+has_pivoted(const struct wait *wait)
 {
     struct error ignored = ERROR_INIT;
     struct hv_job now;
 
-    if (err->code != ERROR_CONFLICT ||
-        hv_job_query(wait->engine->hv, wait->merge->vm_uuid,
-                     wait->merge->target, &now, &ignored) < 0 ||
-        now.state != HV_JOB_NONE)
-        return false;
-    error_clear(err);
-    return true;
+    return hv_job_query(wait->engine->hv, wait->merge->vm_uuid,
+                        wait->merge->target, &now, &ignored) == 0 &&
+           now.state == HV_JOB_NONE;
 }
 
 /* The guest has been slow for as long as it may be. */
@@ -281,11 +277,40 @@ end_slowness(struct wait *wait)
 }
 
 static bool
+is_cancelled(const struct wait *wait)
+{
+    return wait->job != NULL && job_is_cancelled(wait->job);
+}
+
+static bool
 is_over(const struct wait *wait)
 {
     return (wait->deadline_ms != 0 &&
             clock_monotonic_ms() >= wait->deadline_ms) ||
-           (wait->job != NULL && job_is_cancelled(wait->job));
+           is_cancelled(wait);
+}
+
+/* It goes on without whoever waited for it. */
+static int
+leave_pivot(const struct wait *wait, struct error *err)
+{
+    const struct merge *merge = wait->merge;
+
+    error_clear(err);
+    if (is_cancelled(wait))
+        return error_set(err, ERROR_CANCELLED,
+                         "machine '%s' disk '%s': cancelled, but QEMU has "
+                         "copied all and cannot take its pivot back; nothing "
+                         "is lost: it happens as soon as the guest writes "
+                         "less, and a settling job of this machine follows it "
+                         "(varve job list)",
+                         merge->vm_name, merge->target);
+    return error_set(err, ERROR_TIMEOUT,
+                     "machine '%s' disk '%s': QEMU has copied all and does "
+                     "not come to its pivot, since the guest writes as fast as "
+                     "is copied; nothing is lost: it happens as soon as the "
+                     "guest writes less",
+                     merge->vm_name, merge->target);
 }
 
 int
@@ -301,18 +326,18 @@ merge_pivot(struct engine *engine, struct job *job, const struct merge *merge,
             clock_monotonic_ms() + slow->patience_ms + slow->budget_s * 1000;
     merge_pace_init(&wait.pace, 1);
     while (hv_pivot(engine->hv, merge->vm_uuid, merge->target, err) < 0) {
-        if (again && has_pivoted(&wait, err))
+        bool is_last = err->code == ERROR_TIMEOUT && is_over(&wait);
+
+        if ((is_last || (again && err->code == ERROR_CONFLICT)) &&
+            has_pivoted(&wait)) {
+            error_clear(err);
             return 0;
+        }
         if (err->code != ERROR_TIMEOUT)
             return -1;
         end_slowness(&wait);
-        if (is_over(&wait))
-            return error_set(err, ERROR_TIMEOUT,
-                             "machine '%s' disk '%s': QEMU has copied all and "
-                             "does not come to its pivot, since the guest "
-                             "writes as fast as is copied; nothing is lost: it "
-                             "happens as soon as the guest writes less",
-                             merge->vm_name, merge->target);
+        if (is_last)
+            return leave_pivot(&wait, err);
         error_clear(err);
         if (slow->budget_s > 0 && slow_for_pivot(&wait, again, err) < 0) {
             if (err->code != ERROR_UNSUPPORTED)

@@ -95,6 +95,22 @@ operation_is_switching(struct state *state, const char *vm_uuid)
            count > 0;
 }
 
+bool
+operation_is_pivoting(struct state *state, const char *vm_uuid)
+{
+    struct error ignored = ERROR_INIT;
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(state, &ignored);
+    const struct state_where where[] = {STATE_TEXT("vm_uuid", vm_uuid),
+                                        STATE_TEXT("kind", OPERATION_MERGE),
+                                        STATE_TEXT("phase", OPERATION_PIVOT)};
+    uint64_t count = 0;
+
+    return tx == NULL ||
+           state_operation_count(tx, STATE_QUERY(where), &count, &ignored) <
+               0 ||
+           count > 0;
+}
+
 json_t *
 operation_payload(const struct state_operation *row, struct error *err)
 {

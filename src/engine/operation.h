@@ -63,6 +63,11 @@ int operation_end(struct state *state, int64_t id, struct error *err)
 bool operation_is_switching(struct state *state, const char *vm_uuid)
     MUST_CHECK NONNULL(1, 2);
 
+/* Does the journal hold a pivot that QEMU was told to make, and that was not
+ * seen yet?  Also true when that cannot be told. */
+bool operation_is_pivoting(struct state *state, const char *vm_uuid)
+    MUST_CHECK NONNULL(1, 2);
+
 /* Parse a row's payload; the caller owns the reference. */
 json_t *operation_payload(const struct state_operation *row, struct error *err)
     MUST_CHECK NONNULL(1, 2);

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "engine/converge.h"
 #include "engine/events.h"
+#include "engine/merge.h"
 #include "engine/operation.h"
 #include "engine/pins.h"
 #include "engine/reserve.h"
@@ -445,8 +446,8 @@ vm_snapshot_run_delete(struct job *job, struct error *err)
     if (fault_here("snapshot.expunged"))
         return error_set_errno(err, errno, "deletion of a VM snapshot");
     if (converge_machine(job->engine, job, vm_id, &look, err) < 0) {
-        /* After a time-out the merge goes on, and so does the deletion. */
-        if (err->code == ERROR_TIMEOUT)
+        /* Where the merge goes on, so does the deletion. */
+        if (merge_goes_on(job->engine, job->row.queue, err))
             note_problem(job, err);
         else
             vm_snapshot_fall(job, VM_SNAPSHOT_OPERATION_FAILED, err);

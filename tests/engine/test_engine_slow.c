@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "hv/fake/hv_fake.h"
+#include "image/commit.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -320,6 +321,78 @@ a_guest_is_slow_for_a_pivot_no_longer_than_it_may_be(void)
     rig_free(rig);
 }
 
+static struct rig *cancelling;
+
+/* Whoever waits for the merge cancels it while it copies. */
+static int
+commit_and_cancel(const struct hv_fake_layer *top,
+                  const struct hv_fake_layer *base, struct error *err)
+{
+    const struct image_ref refs[] = {
+        {.path = top->path, .format = IMAGE_QCOW2},
+        {.path = base->path, .format = IMAGE_QCOW2}};
+    const struct state_where where[] = {
+        STATE_TEXT("command", "deleteVMSnapshot"), STATE_INT("status", 0)};
+    enum commit_refusal refusal;
+    AUTO_STATE(job) job = {0};
+    AUTO_STATE_TX struct state_tx *tx =
+        state_begin_read(cancelling->state, err);
+
+    if (tx == NULL || state_job_find(tx, where, 2, &job, err) < 0)
+        return -1;
+    state_end(steal(&tx));
+    if (job.uuid != NULL &&
+        request_job_cancel(cancelling->engine, &cancelling->caller, job.uuid,
+                           err) < 0)
+        return -1;
+    return commit_layer(refs, 2, NULL, &refusal, err);
+}
+
+/* Of one disk, whose merge is cancelled before QEMU is told to pivot. */
+static struct rig *
+cancelled_before_its_pivot(char *ret_snapshot)
+{
+    struct error err = ERROR_INIT;
+
+    cancelling = rig_new(1, 3, false);
+    rig_power(cancelling, true);
+    CHECK_OK(rig_snapshot(cancelling, false, ret_snapshot, &err), &err);
+    rig_guest_write(cancelling);
+    hv_fake_set_committer(cancelling->hv, commit_and_cancel);
+    return cancelling;
+}
+
+/* It cannot be taken back, so it is followed. */
+static void
+who_cancels_in_a_pivot_is_told_that_it_goes_on(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = cancelled_before_its_pivot(snapshot);
+
+    hv_fake_script(rig->hv, "pivot", 1, HV_FAKE_TIMEOUT);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(err.code == ERROR_CANCELLED);
+    CHECK(strstr(err.message, "cannot take its pivot back") != NULL);
+    CHECK(hv_fake_calls(rig->hv, "pivot") == 2);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+static void
+who_cancels_in_a_pivot_is_told_that_it_has_happened(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = cancelled_before_its_pivot(snapshot);
+
+    hv_fake_script(rig->hv, "pivot", 1, HV_FAKE_LATE);
+    CHECK_OK(rig_delete_snapshot(rig, snapshot, &err), &err);
+    CHECK(hv_fake_calls(rig->hv, "pivot") == 1);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
 /* As before there was anything to be done about it. */
 static void
 without_a_wait_a_pivot_is_waited_for(void)
@@ -355,6 +428,8 @@ main(void)
     RUN(a_guest_that_keeps_a_pivot_away_is_slowed);
     RUN(a_pivot_that_came_late_is_one);
     RUN(a_guest_is_slow_for_a_pivot_no_longer_than_it_may_be);
+    RUN(who_cancels_in_a_pivot_is_told_that_it_goes_on);
+    RUN(who_cancels_in_a_pivot_is_told_that_it_has_happened);
     RUN(without_a_wait_a_pivot_is_waited_for);
     return check_done();
 }
