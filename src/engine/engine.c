@@ -18,6 +18,8 @@
 #include "engine/job.h"
 #include "engine/lookup.h"
 #include "engine/merge_gate.h"
+#include "engine/operation.h"
+#include "engine/owed.h"
 #include "engine/pace.h"
 #include "engine/requests.h"
 #include "engine/scrub.h"
@@ -90,7 +92,7 @@ engine_new(const struct engine_config *config, struct error *err)
     engine->merges = merge_gate_new();
     engine->pace = pace_new();
     engine->space = space_watch_new(NULL, 0, 0);
-    engine->thaws = thaw_again_new(engine);
+    engine->thaws = owed_new(engine, OPERATION_THAW, thaw_again_pay);
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
         hold_discard_unfinished(engine->hold_dir, err) < 0 ||
@@ -241,7 +243,7 @@ engine_start(struct engine *engine, struct error *err)
         request_settle(engine, NULL, true, err) < 0)
         return -1;
     if (scrub_resume(engine, err) < 0 ||
-        thaw_again_start(engine->thaws, err) < 0)
+        owed_start(engine->thaws, "thaws guests", err) < 0)
         return -1;
     return job_queue_start(engine->queue, err);
 }
@@ -258,7 +260,7 @@ void
 engine_stop(struct engine *engine)
 {
     job_queue_stop(engine->queue);
-    thaw_again_stop(engine->thaws);
+    owed_stop(engine->thaws);
 }
 
 void
@@ -270,7 +272,7 @@ engine_free(struct engine *engine)
     merge_gate_free(engine->merges);
     pace_free(engine->pace);
     space_watch_free(engine->space);
-    thaw_again_free(engine->thaws);
+    owed_free(engine->thaws);
     repo_free(engine->repo);
     free(engine->hold_dir);
     free(engine->self_test_dir);

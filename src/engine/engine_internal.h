@@ -12,9 +12,9 @@
 
 struct job_queue;
 struct merge_gate;
+struct owed;
 struct pace;
 struct space_watch;
-struct thaw_again;
 
 struct engine {
     struct state *state;       /* borrowed */
@@ -26,7 +26,7 @@ struct engine {
     struct merge_gate *merges;    /* owned */
     struct pace *pace;            /* owned */
     struct space_watch *space;    /* owned */
-    struct thaw_again *thaws;     /* owned */
+    struct owed *thaws;           /* owned */
     char *hold_dir;               /* owned */
     char *self_test_dir;          /* owned; records of self-tests under way */
     char *libvirt_uri;            /* owned; NULL without a watchdog */

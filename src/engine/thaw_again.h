@@ -4,10 +4,9 @@
  *
  * A thaw whose answer was lost, or that a guest's agent did not answer in
  * time, may have happened or not.  Whoever finds that out owes the guest a
- * thaw: a row of the journal (OPERATION_THAW), which survives us, and which
- * nothing waits for.  A thread of the engine asks the guest again, at first
- * after a second and then more and more seldom, until it says that it is
- * thawed, or cannot be frozen (it is stopped, or gone).
+ * thaw: a row of the journal (OPERATION_THAW).  A thread of the engine (owed.h)
+ * asks the guest again until it says that it is thawed, or cannot be frozen (it
+ * is stopped, or gone).
  *
  * Who freezes a guest on purpose takes over what is owed to it: it thaws that
  * guest itself, and no late thaw comes in between.
@@ -19,15 +18,9 @@
 #include "base/error.h"
 #include "engine/engine_internal.h"
 
-struct thaw_again;
-
-struct thaw_again *thaw_again_new(struct engine *engine) MUST_CHECK NONNULL(1);
-/* Start the thread, which begins with what is in the journal. */
-int thaw_again_start(struct thaw_again *again, struct error *err)
-    MUST_CHECK NONNULL(1, 2);
-/* End it: at most until the guest that it asks has answered. */
-void thaw_again_stop(struct thaw_again *again) NONNULL(1);
-void thaw_again_free(struct thaw_again *again); /* stopped */
+/* Of the thread that pays what is owed (an owed_try). */
+int thaw_again_pay(struct engine *engine, const struct state_operation *row,
+                   bool tell) MUST_CHECK NONNULL(1, 2);
 
 /**
  * thaw_again_try(engine, vm_uuid, err):
