@@ -18,6 +18,7 @@
 #include "engine/job.h"
 #include "engine/lookup.h"
 #include "engine/merge_gate.h"
+#include "engine/merge_slow.h"
 #include "engine/operation.h"
 #include "engine/owed.h"
 #include "engine/pace.h"
@@ -93,6 +94,7 @@ engine_new(const struct engine_config *config, struct error *err)
     engine->pace = pace_new();
     engine->space = space_watch_new(NULL, 0, 0);
     engine->thaws = owed_new(engine, OPERATION_THAW, thaw_again_pay);
+    engine->slows = owed_new(engine, OPERATION_SLOW, merge_slow_pay);
     /* The hook runs as another user and must see the names. */
     if (fd_make_directories(engine->hold_dir, 0755, err) < 0 ||
         hold_discard_unfinished(engine->hold_dir, err) < 0 ||
@@ -243,7 +245,8 @@ engine_start(struct engine *engine, struct error *err)
         request_settle(engine, NULL, true, err) < 0)
         return -1;
     if (scrub_resume(engine, err) < 0 ||
-        owed_start(engine->thaws, "thaws guests", err) < 0)
+        owed_start(engine->thaws, "thaws guests", err) < 0 ||
+        owed_start(engine->slows, "puts limits of guests back", err) < 0)
         return -1;
     return job_queue_start(engine->queue, err);
 }
@@ -261,6 +264,7 @@ engine_stop(struct engine *engine)
 {
     job_queue_stop(engine->queue);
     owed_stop(engine->thaws);
+    owed_stop(engine->slows);
 }
 
 void
@@ -273,6 +277,7 @@ engine_free(struct engine *engine)
     pace_free(engine->pace);
     space_watch_free(engine->space);
     owed_free(engine->thaws);
+    owed_free(engine->slows);
     repo_free(engine->repo);
     free(engine->hold_dir);
     free(engine->self_test_dir);

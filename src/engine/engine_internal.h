@@ -27,6 +27,7 @@ struct engine {
     struct pace *pace;            /* owned */
     struct space_watch *space;    /* owned */
     struct owed *thaws;           /* owned */
+    struct owed *slows;           /* owned */
     char *hold_dir;               /* owned */
     char *self_test_dir;          /* owned; records of self-tests under way */
     char *libvirt_uri;            /* owned; NULL without a watchdog */

@@ -8,6 +8,11 @@
  * What somebody else sets meanwhile stays (hv_limits_restore).  A machine that
  * ended has the limits of its definition at its next start, which are not
  * touched.
+ *
+ * A row of the journal is either that of a merge that goes on, or owed.  The
+ * merge holds its machine against the thread that pays (owed_hold) from before
+ * the row is written until it is gone or owed, and so does settling while it
+ * tries.
  */
 #include "engine/merge_slow.h"
 
@@ -17,6 +22,7 @@
 #include "base/memory.h"
 #include "engine/merge_pace.h"
 #include "engine/operation.h"
+#include "engine/owed.h"
 #include "engine/settings.h"
 
 #include <errno.h>
@@ -60,6 +66,9 @@ merge_slow_begin(struct engine *engine, const struct merge *merge,
     free(slow->limits);
     slow->limits = NULL;
     slow->bytes_per_second = slow->now = bytes_per_second;
+    if (!slow->is_held)
+        owed_hold(engine->slows, merge->vm_uuid);
+    slow->is_held = true;
     if (hv_limits(engine->hv, merge->vm_uuid, merge->target, &slow->limits,
                   err) < 0 ||
         begin(engine, merge, slow, err) < 0)
@@ -127,6 +136,17 @@ put_back(struct engine *engine, const char *vm_uuid, const char *target,
     return operation_end(engine->state, operation, err);
 }
 
+/* Is the row still there?  1, 0, -1. */
+static int
+is_owed(struct engine *engine, int64_t operation, struct error *err)
+{
+    const struct state_where where[] = {STATE_INT("id", operation)};
+    AUTO_STATE_TX struct state_tx *tx = state_begin_read(engine->state, err);
+    AUTO_STATE(operation) row = {0};
+
+    return tx != NULL ? state_operation_find(tx, where, 1, &row, err) : -1;
+}
+
 static void
 log_left_slow(const char *vm, const char *target, const struct error *why)
 {
@@ -134,9 +154,9 @@ log_left_slow(const char *vm, const char *target, const struct error *why)
                 target, error_code_name(why->code), why->message);
 }
 
-int
-merge_slow_end(struct engine *engine, const struct merge *merge,
-               struct merge_slow *slow, struct error *err)
+static int
+end(struct engine *engine, const struct merge *merge, struct merge_slow *slow,
+    struct error *err)
 {
     int64_t operation = slow->operation;
     AUTO_FREE char *limits = steal(&slow->limits);
@@ -147,6 +167,7 @@ merge_slow_end(struct engine *engine, const struct merge *merge,
     if (put_back(engine, merge->vm_uuid, merge->target, limits,
                  slow->bytes_per_second, operation, err) < 0) {
         log_left_slow(merge->vm_name, merge->target, err);
+        owed_wake(engine->slows);
         return error_prefix(err, "machine '%s': its writes are still slow",
                             merge->vm_name);
     }
@@ -155,24 +176,63 @@ merge_slow_end(struct engine *engine, const struct merge *merge,
 }
 
 int
-merge_slow_settle(struct engine *engine, const struct state_operation *row,
-                  struct error *err)
+merge_slow_end(struct engine *engine, const struct merge *merge,
+               struct merge_slow *slow, struct error *err)
+{
+    int result = end(engine, merge, slow, err);
+
+    if (slow->is_held)
+        owed_release(engine->slows, merge->vm_uuid);
+    slow->is_held = false;
+    return result;
+}
+
+/* 1 put back, 0 somebody else did it, -1; `tell` a failure. */
+static int
+pay(struct engine *engine, const struct state_operation *row, bool tell,
+    struct error *err)
 {
     json_auto_t *payload = operation_payload(row, err);
     const char *target = "?";
     const char *limits;
     json_int_t bytes_per_second;
-    int result = -1;
+    int result = payload != NULL ? is_owed(engine, row->id, err) : -1;
 
-    if (payload != NULL &&
+    if (result > 0 &&
         json_unpack(payload, "{s:s, s:s, s:I}", "target", &target, "limits",
                     &limits, "bytesPerSecond", &bytes_per_second) < 0)
-        (void)error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
-                        (long long)row->id);
-    else if (payload != NULL)
-        result = put_back(engine, row->vm_uuid, target, limits,
-                          (uint64_t)bytes_per_second, row->id, err);
-    if (result < 0)
+        result =
+            error_set(err, ERROR_CORRUPT, "journal entry %lld is malformed",
+                      (long long)row->id);
+    if (result > 0 && put_back(engine, row->vm_uuid, target, limits,
+                               (uint64_t)bytes_per_second, row->id, err) < 0)
+        result = -1;
+    if (result < 0 && tell)
         log_left_slow(row->vm_uuid, target, err);
+    if (result > 0)
+        log_info("guest-not-slow", "vm=%s disk=%s", row->vm_uuid, target);
     return result;
+}
+
+int
+merge_slow_pay(struct engine *engine, const struct state_operation *row,
+               bool tell)
+{
+    struct error err = ERROR_INIT;
+
+    return pay(engine, row, tell, &err) >= 0;
+}
+
+int
+merge_slow_settle(struct engine *engine, const struct state_operation *row,
+                  struct error *err)
+{
+    int result;
+
+    owed_hold(engine->slows, row->vm_uuid);
+    result = pay(engine, row, true, err);
+    owed_release(engine->slows, row->vm_uuid);
+    if (result < 0)
+        owed_wake(engine->slows);
+    return result < 0 ? -1 : 0;
 }

@@ -6,7 +6,8 @@
  * The guest is never paused.  Its limits, as they were, are in the journal
  * before they are lowered (kind `slow`), and are put back when the merge has
  * pivoted or was given up, when the time is over, or by settling, before all
- * else, if varved died in between.
+ * else, if varved died in between.  Where that fails it is owed to the guest: a
+ * thread of the engine (owed.h) tries it again until it is done.
  */
 #ifndef ENGINE_MERGE_SLOW_H
 #define ENGINE_MERGE_SLOW_H
@@ -26,6 +27,7 @@ struct merge_slow {
                                   names; it may have less by now */
     uint64_t now;              /* that it has */
     char *limits;              /* owned; as they were */
+    bool is_held;              /* nobody else puts limits back */
 };
 
 /* What the settings say; nothing is slow yet. */
@@ -51,13 +53,17 @@ int merge_slow_more(struct engine *engine, const struct merge *merge,
                     struct merge_slow *slow, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* Put the limits back; nothing to be done is success.  When that fails the
- * journal has it, and settling does it. */
+/* Put the limits back; nothing to be done is success.  When that fails it is
+ * owed, and the journal has it. */
 int merge_slow_end(struct engine *engine, const struct merge *merge,
                    struct merge_slow *slow, struct error *err)
     MUST_CHECK NONNULL(1, 2, 3, 4);
 
-/* Put back what an earlier run left; a failure is logged. */
+/* Of the thread that pays what is owed (an owed_try). */
+int merge_slow_pay(struct engine *engine, const struct state_operation *row,
+                   bool tell) MUST_CHECK NONNULL(1, 2);
+
+/* Put back what an earlier run left; a failure is logged, and owed. */
 int merge_slow_settle(struct engine *engine, const struct state_operation *row,
                       struct error *err) MUST_CHECK NONNULL(1, 2, 3);
 

@@ -5,7 +5,10 @@
 #include "check.h"
 #include "engine_rig.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "engine/engine_internal.h"
+#include "engine/owed.h"
 #include "hv/fake/hv_fake.h"
 #include "image/commit.h"
 
@@ -252,6 +255,73 @@ a_start_puts_back_what_was_left_before_any_job(void)
     rig_free(rig);
 }
 
+/* The engine's own threads run. */
+static struct rig *
+with_threads(struct rig *rig)
+{
+    struct error err = ERROR_INIT;
+
+    rig_close(rig);
+    rig->workers = 1;
+    CHECK_OK(rig_open(rig, &err), &err);
+    return rig;
+}
+
+/* Tried in vain by the merge and by settling what it left, and then by nobody
+ * but the thread. */
+static void
+no_guest_stays_slow_until_something_else_is_done(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = with_threads(outrunning(ANY_LIMIT, snapshot));
+    int64_t deadline = clock_monotonic_ms() + 30000;
+
+    for (unsigned i = 1; i <= 4; i++)
+        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_FAIL_BEFORE);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(limit_of(rig) > 0);
+    while (limit_of(rig) > 0 && clock_monotonic_ms() < deadline)
+        (void)poll(NULL, 0, 20);
+    CHECK(limit_of(rig) == 0);
+    CHECK(hv_fake_calls(rig->hv, "limits_restore") == 5);
+    is_done(rig, snapshot);
+    rig_free(rig);
+}
+
+/* How often limits were put back before the guest had been slow for long. */
+static void *
+wake_while_slow(void *context)
+{
+    struct rig *rig = context;
+
+    for (int i = 0; i < 3000 && hv_fake_calls(rig->hv, "limits_lower") == 0;
+         i++)
+        (void)poll(NULL, 0, 10);
+    owed_wake(rig->engine->slows);
+    (void)poll(NULL, 0, 2500);
+    return (void *)(uintptr_t)hv_fake_calls(rig->hv, "limits_restore");
+}
+
+static void
+a_guest_is_slow_for_as_long_as_its_merge_needs_that(void)
+{
+    char snapshot[UUID_TEXT_SIZE];
+    struct error err = ERROR_INIT;
+    struct rig *rig = with_threads(outrunning(NO_LIMIT, snapshot));
+    void *restored = NULL;
+    pthread_t watcher;
+
+    rig_setting(rig, "snapshot.merge.slow.budget", "6");
+    CHECK(pthread_create(&watcher, NULL, wake_while_slow, rig) == 0);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    CHECK(pthread_join(watcher, &restored) == 0);
+    CHECK((uintptr_t)restored == 0);
+    CHECK(limit_of(rig) == 0);
+    was_given_up(rig, snapshot, &err);
+    rig_free(rig);
+}
+
 /* QEMU was told to pivot, and the guest keeps it from that. */
 static void
 a_guest_that_keeps_a_pivot_away_is_slowed(void)
@@ -425,6 +495,8 @@ main(void)
     RUN(what_could_not_be_put_back_is_by_settling);
     RUN(a_guest_that_stays_slow_holds_nothing_up);
     RUN(a_start_puts_back_what_was_left_before_any_job);
+    RUN(no_guest_stays_slow_until_something_else_is_done);
+    RUN(a_guest_is_slow_for_as_long_as_its_merge_needs_that);
     RUN(a_guest_that_keeps_a_pivot_away_is_slowed);
     RUN(a_pivot_that_came_late_is_one);
     RUN(a_guest_is_slow_for_a_pivot_no_longer_than_it_may_be);
