@@ -363,7 +363,7 @@ qcow2_writer_append(struct qcow2_writer_batch *batch, struct error *err)
     }
     batch->item_count = 0;
     batch->encoded = 0;
-    batch->dense = false;
+    batch->light = false;
     batch->packed_fill = 0;
     return 0;
 }

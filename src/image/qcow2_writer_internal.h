@@ -135,14 +135,14 @@ struct qcow2_writer_run {
 /* How zstd looks for matches: as the level says, or with less effort. */
 enum qcow2_writer_gear {
     QCOW2_WRITER_USUAL,
-    QCOW2_WRITER_DENSE,
+    QCOW2_WRITER_LIGHT,
     QCOW2_WRITER_GEARS
 };
 
 struct qcow2_writer_batch {
     struct qcow2_writer *writer;         /* borrowed */
     ZSTD_CCtx *zstd[QCOW2_WRITER_GEARS]; /* owned, or NULL */
-    bool dense;     /* the last cluster of this batch kept much of its length */
+    bool light;     /* the last cluster of this batch says: with less effort */
     z_stream *zlib; /* owned, or NULL */
     struct qcow2_writer_item *items;
     size_t item_count;

@@ -307,6 +307,32 @@ the_file_does_not_depend_on_who_wrote_which_piece(void)
     CHECK(unlink("one") == 0 && unlink("two") == 0 && unlink("three") == 0);
 }
 
+static void
+clusters_that_shrink_to_any_length_come_back(void)
+{
+    struct qcow2_writer_options options = {
+        .size = 16 * MIB,
+        .compress = true,
+        .compression = QCOW2_ZSTD,
+        .level = 3,
+    };
+    struct sample sample = sample_start(__func__);
+    AUTO_FREE uint8_t *disk = xmalloc(options.size);
+    size_t cluster = 64 * KIB;
+    struct error err = ERROR_INIT;
+
+    for (size_t at = 0; at < options.size; at += cluster) {
+        size_t noise = cluster / 32 * sample_below(&sample, 33);
+
+        sample_fill_noise(&sample, disk + at, noise);
+        sample_fill_text(&sample, disk + at + noise, cluster - noise);
+    }
+    sample_store("raw", disk, options.size);
+    CHECK_OK(write_by_batches("image", &options, disk, MIB, &err), &err);
+    CHECK(is_sound("image") && is_same("raw", "image"));
+    CHECK(unlink("image") == 0);
+}
+
 /* -- refusals and failures ---------------------------------------------- */
 
 static void
@@ -429,6 +455,7 @@ main(void)
     RUN(a_huge_sparse_disk_is_sound);
     RUN(tiny_frames_are_counted_right);
     RUN(the_file_does_not_depend_on_who_wrote_which_piece);
+    RUN(clusters_that_shrink_to_any_length_come_back);
     RUN(absurd_options_are_refused);
     RUN(an_existing_file_is_left_alone);
     RUN(an_unfinished_file_goes);
