@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/vec.h"
 #include "engine/inventory.h"
+#include "engine/operation.h"
 #include "engine/views.h"
 #include "image/qcow2.h"
 
@@ -156,6 +157,29 @@ is_layer(struct state_tx *tx, int64_t volume_id, const char *path,
     return state_layer_find(tx, where, 2, &layer, err);
 }
 
+/* Is it a file of ours that will be removed?  What it rests on may change. */
+static int
+is_going(struct state_tx *tx, const char *path, struct error *err)
+{
+    AUTO_STATE_LIST(operation) rows = {0};
+    const struct state_where where[] = {STATE_TEXT("kind", OPERATION_UNLINK)};
+    int going = 0;
+
+    if (state_operation_list(tx, STATE_QUERY(where), &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; going == 0 && i < rows.count; i++) {
+        json_t *payload = operation_payload(&rows.items[i], err);
+        const char *names = json_string_value(json_object_get(payload, "path"));
+
+        if (payload == NULL)
+            going = -1;
+        else
+            going = names != NULL && strcmp(names, path) == 0;
+        json_decref(payload);
+    }
+    return going;
+}
+
 /* An image beside `base` that rests on it and is not the volume's own: 1, 0,
  * -1. */
 static int
@@ -179,6 +203,8 @@ has_dependant(struct state_tx *tx, int64_t volume_id, const char *base,
         if (strcmp(path, base) == 0 || !rests_on(path, base))
             continue;
         ours = is_layer(tx, volume_id, path, err);
+        if (ours == 0)
+            ours = is_going(tx, path, err);
         found = ours < 0 ? -1 : ours == 0;
     }
     (void)closedir(entries);

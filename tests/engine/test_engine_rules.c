@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 #include "engine_rig.h"
+#include "oracle.h"
 
 #include "base/fault.h"
 #include "base/fd.h"
@@ -237,6 +238,50 @@ what_cannot_be_ended_now_makes_no_operation_merge(void)
         CHECK(hv_fake_calls(rig->hv, "commit_start") > commits);
         rig_free(rig);
     }
+}
+
+static char *
+top_of_disk(struct rig *rig)
+{
+    AUTO_HV_MACHINE struct hv_machine *machine = NULL;
+    struct error err = ERROR_INIT;
+
+    if (hv_get(rig->hv, RIG_VM, &machine, &err) < 0)
+        return xstrdup(err.message);
+    return xstrdup(hv_machine_find_disk(machine, "vda")->source);
+}
+
+/* An overlay that a failed snapshot left open in QEMU rests on the disk: it is
+ * no other image's base for that. */
+static void
+a_layer_that_will_be_unlinked_is_nobody_elses(void)
+{
+    struct rig *rig = rig_new(1, 8, false);
+    AUTO_FREE char *base = top_of_disk(rig);
+    AUTO_FREE char *kept = xasprintf("%s.kept", base);
+    AUTO_FREE char *top = NULL;
+    struct error err = ERROR_INIT;
+    char uuid[UUID_TEXT_SIZE];
+    int fd;
+
+    CHECK(oracle("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+                 base, kept));
+    fd = open(kept, O_RDWR | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    CHECK_OK(imagelock_take(fd, IMAGELOCK_WRITE, kept, &err), &err);
+    owe(rig, OPERATION_UNLINK, kept);
+    rig_power(rig, true);
+    CHECK_OK(rig_snapshot(rig, false, uuid, &err), &err);
+    rig_guest_write(rig);
+    CHECK_OK(rig_delete_snapshot(rig, uuid, &err), &err);
+    top = top_of_disk(rig);
+    CHECK_TEXT(top, base);
+    CHECK(fd_exists(kept));
+    (void)close(fd);
+    CHECK_OK(rig_settle(rig, &err), &err);
+    CHECK(!fd_exists(kept));
+    CHECK_OK(rig_check(rig, true, &err), &err);
+    rig_free(rig);
 }
 
 /* The commit by which a job is taken came through, its reply did not. */
@@ -785,6 +830,7 @@ main(void)
     RUN(who_watches_jobs_is_told_of_ends_that_are_recorded);
     RUN(a_running_backup_is_done_before_its_layers_are_merged);
     RUN(what_cannot_be_ended_now_makes_no_operation_merge);
+    RUN(a_layer_that_will_be_unlinked_is_nobody_elses);
     RUN(a_job_that_was_taken_in_doubt_is_taken_again);
     RUN(a_restore_is_refused_while_there_are_snapshots);
     RUN(a_hidden_snapshot_does_not_forbid_a_restore);
