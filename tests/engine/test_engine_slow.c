@@ -195,6 +195,18 @@ a_higher_limit_of_somebody_else_is_put_back(void)
     rig_free(rig);
 }
 
+/* Putting the limits back fails so many times. */
+static void
+delete_but_stay_slow(struct rig *rig, const char *snapshot, unsigned times,
+                     enum hv_fake_behaviour how)
+{
+    struct error err = ERROR_INIT;
+
+    for (unsigned i = 1; i <= times; i++)
+        hv_fake_script(rig->hv, "limits_restore", i, how);
+    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+}
+
 /* The hypervisor is away when the limits are to be put back. */
 static void
 what_could_not_be_put_back_is_by_settling(void)
@@ -203,9 +215,7 @@ what_could_not_be_put_back_is_by_settling(void)
     struct error err = ERROR_INIT;
     struct rig *rig = outrunning(ANY_LIMIT, snapshot);
 
-    for (unsigned i = 1; i <= 3; i++)
-        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_LOST_BEFORE);
-    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    delete_but_stay_slow(rig, snapshot, 3, HV_FAKE_LOST_BEFORE);
     hv_fake_script_clear(rig->hv);
     CHECK(limit_of(rig) > 0);
     CHECK_OK(rig_settle(rig, &err), &err);
@@ -222,9 +232,7 @@ a_guest_that_stays_slow_holds_nothing_up(void)
     struct error err = ERROR_INIT;
     struct rig *rig = outrunning(ANY_LIMIT, snapshot);
 
-    for (unsigned i = 1; i <= 30; i++)
-        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_FAIL_BEFORE);
-    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    delete_but_stay_slow(rig, snapshot, 30, HV_FAKE_FAIL_BEFORE);
     CHECK_OK(rig_settle(rig, &err), &err);
     CHECK_OK(rig_snapshot(rig, false, other, &err), &err);
     rig_learn(rig, RIG_SNAPSHOT, other);
@@ -243,9 +251,7 @@ a_start_puts_back_what_was_left_before_any_job(void)
     struct error err = ERROR_INIT;
     struct rig *rig = outrunning(ANY_LIMIT, snapshot);
 
-    for (unsigned i = 1; i <= 3; i++)
-        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_LOST_BEFORE);
-    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    delete_but_stay_slow(rig, snapshot, 3, HV_FAKE_LOST_BEFORE);
     rig_close(rig);
     rig->workers = 1;
     CHECK_OK(rig_open(rig, &err), &err);
@@ -273,13 +279,10 @@ static void
 no_guest_stays_slow_until_something_else_is_done(void)
 {
     char snapshot[UUID_TEXT_SIZE];
-    struct error err = ERROR_INIT;
     struct rig *rig = with_threads(outrunning(ANY_LIMIT, snapshot));
     int64_t deadline = clock_monotonic_ms() + 30000;
 
-    for (unsigned i = 1; i <= 4; i++)
-        hv_fake_script(rig->hv, "limits_restore", i, HV_FAKE_FAIL_BEFORE);
-    CHECK(rig_delete_snapshot(rig, snapshot, &err) == -1);
+    delete_but_stay_slow(rig, snapshot, 4, HV_FAKE_FAIL_BEFORE);
     CHECK(limit_of(rig) > 0);
     while (limit_of(rig) > 0 && clock_monotonic_ms() < deadline)
         (void)poll(NULL, 0, 20);
